@@ -1,0 +1,3 @@
+//! argv -> role. Everything else is in the library.
+
+fn main() {}

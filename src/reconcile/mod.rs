@@ -1,0 +1,7 @@
+//! The pure core: events in, a plan out.
+//!
+//! It must never do I/O, read a clock, log or fail. `apply` folds a fact in; `reconcile` decides. Reconciling twice
+//! without a new fact yields no action.
+
+pub mod action;
+pub mod event;

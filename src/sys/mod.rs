@@ -1,0 +1,18 @@
+//! The system's edge: the only place with `unsafe`, `nix` and `libc`.
+//!
+//! It offers operations by name and knows no pods. Every unsafe block says why it is sound; anything that has an
+//! ordering rule says `INVARIANT:`.
+
+pub mod bpf;
+pub mod child;
+pub mod clock;
+pub mod file;
+pub mod lease;
+pub mod mount;
+pub mod namespace;
+pub mod netlink;
+pub mod openat;
+pub mod poll;
+pub mod signal;
+pub mod spawn;
+pub mod watch;
