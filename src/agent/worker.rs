@@ -1,0 +1,152 @@
+//! Work that may hang on a file system, on threads of its own: job in, outcome out.
+//!
+//! A lane runs one job at a time, in order. Each pod has a lane, the manifest reader and the image store have theirs,
+//! so a job in D state keeps its own lane waiting and delays nobody else. A thread lives for one job: nothing is
+//! resident when nothing happens. Jobs own what they work on and share no state with the loop.
+
+use crate::model::id::PodUid;
+use crate::model::time::Mono;
+use crate::sys::poll::Waker;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Enough for the deepest recursion that serde_json allows (128) over the v1 types; only touched pages count.
+const STACK_BYTES: usize = 512 * 1024;
+
+/// Who waits for whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Reading the manifest directory and decoding.
+    Manifests,
+    /// Preloading and imports.
+    Images,
+    /// What concerns the node: its address, its records.
+    Node,
+    Pod(PodUid),
+}
+
+struct Job<T> {
+    name: &'static str,
+    work: Box<dyn FnOnce() -> T + Send>,
+}
+
+#[derive(Default)]
+struct Queue<T> {
+    running: Option<(&'static str, Mono)>,
+    waiting: VecDeque<Job<T>>,
+}
+
+/// A job that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Underway {
+    pub name: &'static str,
+    pub since: Mono,
+}
+
+pub struct Workers<T> {
+    lanes: BTreeMap<Lane, Queue<T>>,
+    sender: Sender<(Lane, T)>,
+    receiver: Receiver<(Lane, T)>,
+    waker: Waker,
+}
+
+impl<T: Send + 'static> Workers<T> {
+    /// `waker` is woken whenever an outcome is ready.
+    pub fn new(waker: Waker) -> Workers<T> {
+        let (sender, receiver) = channel();
+        Workers { lanes: BTreeMap::new(), sender, receiver, waker }
+    }
+
+    /// Runs `work` as soon as the lane is free.
+    pub fn submit(&mut self, lane: Lane, name: &'static str, now: Mono, work: impl FnOnce() -> T + Send + 'static) {
+        let queue = self.lanes.entry(lane.clone()).or_insert_with(|| Queue { running: None, waiting: VecDeque::new() });
+        queue.waiting.push_back(Job { name, work: Box::new(work) });
+        self.advance(&lane, now);
+    }
+
+    /// What has been done since the last call; starts whatever waited behind it.
+    pub fn finished(&mut self, now: Mono) -> Vec<T> {
+        let done: Vec<(Lane, T)> = self.receiver.try_iter().collect();
+        let mut outcomes = Vec::with_capacity(done.len());
+        for (lane, outcome) in done {
+            if let Some(queue) = self.lanes.get_mut(&lane) {
+                queue.running = None;
+            }
+            self.advance(&lane, now);
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// What the lane is busy with, for `explain`.
+    pub fn underway(&self, lane: &Lane) -> Option<Underway> {
+        let (name, since) = self.lanes.get(lane)?.running?;
+        Some(Underway { name, since })
+    }
+
+    /// True if nothing runs or waits in the lane.
+    pub fn idle(&self, lane: &Lane) -> bool {
+        !self.lanes.contains_key(lane)
+    }
+
+    fn advance(&mut self, lane: &Lane, now: Mono) {
+        let Some(queue) = self.lanes.get_mut(lane) else { return };
+        if queue.running.is_some() {
+            return;
+        }
+        let Some(job) = queue.waiting.pop_front() else {
+            self.lanes.remove(lane);
+            return;
+        };
+        queue.running = Some((job.name, now));
+        let (sender, waker, key) = (self.sender.clone(), self.waker.clone(), lane.clone());
+        let name = job.name;
+        let spawned = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+            // The receiver outlives every worker but at the agent's own exit.
+            let _ = sender.send((key, (job.work)()));
+            waker.wake();
+        });
+        if let Err(error) = spawned {
+            // The job went with the closure. Without threads nothing can be done; a restart adopts everything.
+            panic!("cannot start a worker thread for {name}: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    fn collect(workers: &mut Workers<u32>, wanted: usize) -> Vec<u32> {
+        let mut all = Vec::new();
+        for _ in 0..2000 {
+            all.extend(workers.finished(Mono(1)));
+            if all.len() >= wanted {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        all
+    }
+
+    #[test]
+    fn a_lane_keeps_its_order_and_a_stuck_lane_delays_no_other() {
+        let waker = Waker::new().expect("eventfd");
+        let mut workers = Workers::new(waker);
+        let (release, gate) = sync_channel::<()>(0);
+        workers.submit(Lane::Images, "stuck", Mono(0), move || {
+            let _ = gate.recv();
+            1
+        });
+        for n in 2..5 {
+            workers.submit(Lane::Manifests, "quick", Mono(0), move || n);
+        }
+        assert_eq!(collect(&mut workers, 3), vec![2, 3, 4]);
+        assert_eq!(workers.underway(&Lane::Images).map(|u| u.name), Some("stuck"));
+        drop(release);
+        assert_eq!(collect(&mut workers, 1), vec![1]);
+        assert!(workers.idle(&Lane::Images));
+    }
+}
