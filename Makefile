@@ -1,0 +1,54 @@
+# Building, testing, showing and installing pinlet. `make help` lists what there is.
+#
+# Works as root, as a user (what needs root says so), and under sudo: then the calling user's Rust toolchain compiles,
+# as that user, and only what needs root runs as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr
+DESTDIR ?=
+# Where systemd looks for packaged units, whatever PREFIX is.
+UNITDIR ?= /lib/systemd/system
+
+TARGET := $(shell uname -m)-unknown-linux-musl
+STATIC := target/$(TARGET)/release/pinlet
+CARGO := packaging/as-caller.sh cargo
+
+# Under sudo, whatever root made in the caller's tree is handed back, also after a failure.
+ifneq ($(SUDO_USER),)
+give_back = trap 'find target .cache -user root -exec chown -h "$$SUDO_USER:" {} + 2>/dev/null || true' EXIT;
+endif
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+.PHONY: build
+build: ## The ordinary release build: target/release/pinlet
+	$(CARGO) build --release --locked --bin pinlet
+
+.PHONY: static
+static: ## The static musl binary; fails if it is not static
+	packaging/deps.sh build
+	packaging/as-caller.sh packaging/static-build.sh
+
+.PHONY: check
+check: ## Formatting and lints
+	packaging/deps.sh build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+.PHONY: test
+test: deps check static ## All set-up, then every test (root)
+	$(give_back) tests/run.sh
+
+.PHONY: deps
+deps: ## Install the Debian packages that building and testing need (root)
+	packaging/deps.sh build test
+
+.PHONY: clean
+clean: ## Remove what was built and cached
+	rm -rf target .cache
