@@ -3,6 +3,7 @@
 //! Everything here is data. It must never do I/O, read a clock or log, and it imports nothing of ours:
 //! `reconcile` decides with these types, and the edges turn them into effects.
 
+pub mod duration;
 pub mod id;
 pub mod image;
 pub mod observed;
