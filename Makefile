@@ -36,14 +36,15 @@ static: ## The static musl binary; fails if it is not static
 	packaging/as-caller.sh packaging/static-build.sh
 
 .PHONY: check
-check: ## Formatting and lints
+check: ## Formatting, lints, and the rules of the tree
 	packaging/deps.sh build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) test --locked --quiet --test tidy
 
 .PHONY: test
 test: deps check static ## All set-up, then every test (root)
-	$(give_back) tests/run.sh
+	$(give_back) tests/run.sh --except tidy
 
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
