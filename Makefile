@@ -42,13 +42,18 @@ check: ## Formatting, lints, and the rules of the tree
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) test --locked --quiet --test tidy
 
+.PHONY: images
+images: ## The images of the demo and the tests, built offline from Debian's packages
+	packaging/deps.sh images
+	$(give_back) tests/support/images.sh
+
 .PHONY: test
-test: deps check static ## All set-up, then every test (root)
+test: deps check static images ## All set-up, then every test (root)
 	$(give_back) tests/run.sh --except tidy
 
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
-	packaging/deps.sh build test
+	packaging/deps.sh build images test
 
 .PHONY: clean
 clean: ## Remove what was built and cached

@@ -19,7 +19,7 @@ packages_for() {
             echo rustc-web cargo-web rust-web-src musl-tools
         fi
         ;;
-    images) echo busybox-static python3-minimal ;;
+    images) echo busybox-static binutils ;;
     demo) echo curl procps iproute2 ;;
     test)
         # The guest of the vm-test; then the peers and the tools that tests look through.
