@@ -1,1 +1,10 @@
-//! (being written)
+//! Running a container: what it is given (spec, sandbox, volumes) and who runs it (monitor, creator, records).
+//!
+//! The agent never calls libcontainer: it spawns a monitor, and the monitor forks a creator, which does
+//! (docs/architecture.md). cgroups are made, joined and removed here and nowhere else.
+
+pub mod cgroup;
+pub mod handshake;
+pub mod launch;
+pub mod record;
+pub mod spawn;

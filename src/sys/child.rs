@@ -43,6 +43,11 @@ impl SelfImage {
         }
     }
 
+    /// Another file on disk, as it is, in the place of ours: tests run the built binary so.
+    pub fn open_path(path: &std::path::Path) -> io::Result<SelfImage> {
+        above(OwnedFd::from(std::fs::File::open(path)?)).map(|fd| SelfImage { fd })
+    }
+
     pub fn as_raw_fd(&self) -> libc::c_int {
         self.fd.as_raw_fd()
     }

@@ -14,5 +14,6 @@ pub mod netlink;
 pub mod openat;
 pub mod poll;
 pub mod signal;
+pub mod socket;
 pub mod spawn;
 pub mod watch;

@@ -1,0 +1,283 @@
+//! The cgroups of pods and monitors: ours alone, in every hierarchy of `/proc/self/cgroup`.
+//!
+//! The kubelet's cgroupfs layout, `kubepods/[burstable|besteffort/]pod<uid>/<container id>`, beside it one leaf
+//! `pinlet-monitors`. systemd's own hierarchies (`name=systemd`, a hybrid host's v2) are joined too: systemd kills by
+//! them, and a process that is in none of a unit's cgroups is never touched by stopping that unit. The agent's loop
+//! calls what is here, so nothing waits for longer than a v1 freezer's few milliseconds.
+
+mod detect;
+mod empty;
+mod limits;
+
+use super::launch::CgroupPlan;
+use crate::model::id::{Pid, PodUid};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+const KUBEPODS: &str = "kubepods";
+const MONITORS: &str = "pinlet-monitors";
+const PROCS: &str = "cgroup.procs";
+/// What a pod's cgroups are to have on v2; the first three carry limits, the others are for accounting.
+const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error("{0} cannot be read")]
+    Proc(&'static str, #[source] io::Error),
+    #[error("no cgroup hierarchy is mounted")]
+    NoHierarchy,
+    #[error("cgroup {0} cannot be made")]
+    Make(PathBuf, #[source] io::Error),
+    #[error("cgroup {0} cannot be entered")]
+    Join(PathBuf, #[source] io::Error),
+    #[error("cgroup file {path} does not take {value}")]
+    Write { path: PathBuf, value: String, source: io::Error },
+    #[error("{limit} cannot be limited: no {controller} controller in the cgroup hierarchies of this host")]
+    NoController { limit: &'static str, controller: &'static str },
+    #[error("cgroup {0} cannot be removed")]
+    Remove(PathBuf, #[source] io::Error),
+    #[error("process {0} cannot be killed")]
+    Kill(i32, #[source] io::Error),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    V1,
+    V2,
+}
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchy {
+    pub mount: PathBuf,
+    pub version: Version,
+    /// v1: the controllers (or `name=systemd`) of the mount; v2: none, they differ from directory to directory.
+    pub controllers: Vec<String>,
+}
+
+impl Hierarchy {
+    /// `path` is relative to the mount, with or without a leading `/`.
+    fn at(&self, path: &Path) -> PathBuf {
+        self.mount.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}
+
+/// Every hierarchy that this process is in and that is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchies {
+    all: Vec<Hierarchy>,
+}
+
+impl Hierarchies {
+    pub fn all(&self) -> &[Hierarchy] {
+        &self.all
+    }
+
+    /// The v2 hierarchy; on a hybrid host it is there too, without the controllers that matter.
+    fn v2(&self) -> Option<&Hierarchy> {
+        self.all.iter().find(|h| h.version == Version::V2)
+    }
+
+    fn v1(&self, controller: &str) -> Option<&Hierarchy> {
+        self.all.iter().find(|h| h.controllers.iter().any(|c| c == controller))
+    }
+
+    /// cgroup v2 alone: the one case in which a process can be born in its cgroup.
+    pub fn is_pure_v2(&self) -> bool {
+        self.all.len() == 1 && self.v2().is_some()
+    }
+
+    /// Makes `kubepods` and `pinlet-monitors` below `root` and, on v2, hands the controllers down to kubepods.
+    /// Cheap when all is there; the warnings name controllers that could not be had.
+    pub fn prepare_roots(&self, root: &Path) -> Result<Vec<String>, CgroupError> {
+        for hierarchy in &self.all {
+            for leaf in [KUBEPODS, MONITORS] {
+                make_below(hierarchy, &root.join(leaf))?;
+            }
+        }
+        Ok(self.hand_down(&root.join(KUBEPODS)))
+    }
+
+    /// The pod's cgroup with its limits, its parents made as needed. Does nothing to what is as it should be.
+    pub fn ensure_pod(&self, plan: &CgroupPlan) -> Result<Vec<String>, CgroupError> {
+        for hierarchy in &self.all {
+            make_below(hierarchy, &plan.pod_path())?;
+        }
+        let warnings = self.hand_down(&plan.pod_path());
+        if plan.pod.starts_with("kubepods/besteffort") {
+            let share = super::launch::Limits { cpu_shares: Some(limits::SHARES_MIN), ..Default::default() };
+            limits::apply(self, &plan.root.join(KUBEPODS).join("besteffort"), &share)?;
+        }
+        limits::apply(self, &plan.pod_path(), &plan.pod_limits)?;
+        Ok(warnings)
+    }
+
+    /// The container's own cgroup, in the pod's.
+    pub fn create_leaf(&self, plan: &CgroupPlan) -> Result<Vec<String>, CgroupError> {
+        let warnings = self.ensure_pod(plan)?;
+        let leaf = plan.leaf_path();
+        for hierarchy in &self.all {
+            make_below(hierarchy, &leaf)?;
+        }
+        limits::apply(self, &leaf, &plan.limits)?;
+        limits::kill_as_one(self, &leaf);
+        Ok(warnings)
+    }
+
+    /// The share of all burstable pods together: the kubelet sets it to the sum of their requests.
+    pub fn set_burstable_shares(&self, root: &Path, shares: u64) -> Result<(), CgroupError> {
+        let limits = super::launch::Limits { cpu_shares: Some(shares), ..Default::default() };
+        limits::apply(self, &root.join(KUBEPODS).join("burstable"), &limits)
+    }
+
+    /// Moves the calling process into `path` in every hierarchy.
+    pub fn join_self(&self, path: &Path) -> Result<(), CgroupError> {
+        for hierarchy in &self.all {
+            let procs = hierarchy.at(path).join(PROCS);
+            write(&procs, "0").map_err(|source| CgroupError::Join(hierarchy.at(path), source))?;
+        }
+        Ok(())
+    }
+
+    pub fn join_monitors(&self, root: &Path) -> Result<(), CgroupError> {
+        self.join_self(&root.join(MONITORS))
+    }
+
+    /// On pure v2 the directory to be born in (CLONE_INTO_CGROUP), which saves the move; else `None`.
+    pub fn birthplace(&self, path: &Path) -> Result<Option<OwnedFd>, CgroupError> {
+        match self.v2() {
+            Some(v2) if self.is_pure_v2() => {
+                let dir = v2.at(path);
+                let file = fs::File::open(&dir).map_err(|source| CgroupError::Join(dir, source))?;
+                Ok(Some(file.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    pub fn monitors_birthplace(&self, root: &Path) -> Result<Option<OwnedFd>, CgroupError> {
+        let path = root.join(MONITORS);
+        self.all.iter().try_for_each(|hierarchy| make_below(hierarchy, &path))?;
+        self.birthplace(&path)
+    }
+
+    /// The v2 directory that a BPF device program is attached to: there is one on pure v2 and hybrid hosts.
+    pub fn bpf_target(&self, path: &Path) -> Option<PathBuf> {
+        self.v2().map(|v2| v2.at(path))
+    }
+
+    pub fn devices_v1(&self, path: &Path) -> Option<PathBuf> {
+        self.v1("devices").map(|h| h.at(path))
+    }
+
+    /// Processes that the kernel killed in this cgroup for want of memory. Read before the cgroup is removed.
+    pub fn oom_kills(&self, path: &Path) -> u64 {
+        let (file, key) = match (self.v1("memory"), self.v2()) {
+            (Some(v1), _) => (v1.at(path).join("memory.oom_control"), "oom_kill "),
+            (None, Some(v2)) => (v2.at(path).join("memory.events"), "oom_kill "),
+            (None, None) => return 0,
+        };
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Every pod that has a cgroup below `root`, with its path relative to the mounts, once per pod.
+    pub fn pods_present(&self, root: &Path) -> Vec<(PodUid, PathBuf)> {
+        let mut found: Vec<(PodUid, PathBuf)> = Vec::new();
+        for hierarchy in &self.all {
+            for class in [KUBEPODS, "kubepods/burstable", "kubepods/besteffort"] {
+                let parent = root.join(class);
+                for entry in fs::read_dir(hierarchy.at(&parent)).into_iter().flatten().flatten() {
+                    let name = entry.file_name();
+                    let uid = name.to_str().and_then(|n| n.strip_prefix("pod")).and_then(PodUid::new);
+                    if let Some(uid) = uid.filter(|uid| found.iter().all(|(known, _)| known != uid)) {
+                        found.push((uid, parent.join(&name)));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Whoever is in the monitors' cgroup, of this run or of an earlier one.
+    pub fn monitors(&self, root: &Path) -> Vec<Pid> {
+        self.pids(&root.join(MONITORS))
+    }
+
+    /// A no-op write that starts the RCU grace period which the first move of a process after a rest waits for
+    /// (6 to 15 ms): for a worker, when a manifest is seen to change.
+    pub fn warm_up(&self) {
+        let Some(hierarchy) = self.all.first() else { return };
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        if let Some(path) = detect::own_path(&own, hierarchy) {
+            let _ = write(&hierarchy.at(&path).join(PROCS), "0");
+        }
+    }
+
+    /// v2: every directory from the mount down to `path` gives its children the controllers. What fails is told, not
+    /// an error: limits that need the controller fail by themselves.
+    fn hand_down(&self, path: &Path) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let Some(v2) = self.v2().filter(|_| self.is_pure_v2()) else { return warnings };
+        let path = path.strip_prefix("/").unwrap_or(path);
+        let mut dir = v2.mount.clone();
+        for step in std::iter::once(Path::new("")).chain(path.iter().map(Path::new)) {
+            dir.push(step);
+            let words = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
+            let (available, enabled) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
+            for controller in CONTROLLERS {
+                let has = |text: &str| text.split_ascii_whitespace().any(|w| w == controller);
+                if !has(&available) || has(&enabled) {
+                    continue;
+                }
+                if let Err(error) = write(&dir.join("cgroup.subtree_control"), &format!("+{controller}")) {
+                    warnings.push(format!("{}: controller {controller} cannot be enabled: {error}", dir.display()));
+                }
+            }
+        }
+        warnings
+    }
+}
+
+/// mkdir -p below the mount; on v1 a new cpuset directory gets its parent's cpus and nodes, else nobody can enter.
+/// Tried again where a parent goes away meanwhile: the last pod of a class takes the class's cgroup with it.
+fn make_below(hierarchy: &Hierarchy, path: &Path) -> Result<(), CgroupError> {
+    const TRIES: u32 = 3;
+    let cpuset = hierarchy.controllers.iter().any(|c| c == "cpuset");
+    let make = |dir: &Path| match fs::create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) if cpuset => inherit_cpuset(dir),
+        other => other,
+    };
+    let whole = hierarchy.at(path);
+    let mut outcome = make(&whole);
+    for _ in 0..TRIES {
+        match &outcome {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            _ => break,
+        }
+        let mut dir = hierarchy.mount.clone();
+        outcome = path.strip_prefix("/").unwrap_or(path).iter().try_for_each(|step| {
+            dir.push(step);
+            make(&dir)
+        });
+    }
+    outcome.map_err(|error| CgroupError::Make(whole, error))
+}
+
+fn inherit_cpuset(dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().unwrap_or(dir);
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        write(&dir.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+    }
+    Ok(())
+}
+
+/// One write: cgroup files take each write as one command.
+fn write(path: &Path, value: &str) -> io::Result<()> {
+    use std::io::Write;
+    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}

@@ -1,0 +1,56 @@
+//! Agent side of a start: one monitor per container.
+
+use super::cgroup::{CgroupError, Hierarchies};
+pub use super::handshake::{Report, read_report, send_go};
+use super::launch::{Launch, LaunchFile};
+use crate::model::id::{Pid, ProcessRef};
+use crate::sys::child::SelfImage;
+use crate::sys::{socket, spawn};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// The hidden role; the name that `ps` shows stands before it.
+pub const MONITOR_ROLE: &str = "internal-monitor";
+const MONITOR_NAME: &str = "pinlet-monitor";
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("launch.json cannot be written")]
+    Launch(#[source] io::Error),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error("the monitor cannot be started")]
+    Start(#[source] io::Error),
+}
+
+/// A monitor that waits for [`send_go`].
+#[derive(Debug)]
+pub struct Spawned {
+    pub process: ProcessRef,
+    /// Readable when the monitor has ended; it is our child, to be reaped with `sys::spawn::try_wait`.
+    pub pidfd: OwnedFd,
+    /// Readable when there is a report for [`read_report`].
+    pub handshake: OwnedFd,
+}
+
+/// Writes `launch.json` and starts the monitor. It creates nothing before [`send_go`], and nothing at all if the
+/// handshake is dropped before. INVARIANT: the intent record is in place.
+pub fn spawn_monitor(image: &SelfImage, hierarchies: &Hierarchies, launch: &Launch) -> Result<Spawned, SpawnError> {
+    let file = LaunchFile { launch: launch.clone(), hierarchies: hierarchies.clone() };
+    file.write().map_err(SpawnError::Launch)?;
+    let birthplace = hierarchies.monitors_birthplace(&launch.cgroup.root)?;
+    let dir = CString::new(launch.dir.as_os_str().as_bytes()).map_err(|e| SpawnError::Launch(e.into()))?;
+    let role = CString::new(MONITOR_ROLE).unwrap_or_default();
+    let name = CString::new(MONITOR_NAME).unwrap_or_default();
+
+    let (ours, theirs) = socket::pair().map_err(SpawnError::Start)?;
+    let argv = [name.as_c_str(), role.as_c_str(), dir.as_c_str()];
+    let cgroup = birthplace.as_ref().map(|fd| fd.as_fd());
+    let child = spawn::exec_detached(image, &argv, &theirs, cgroup).map_err(SpawnError::Start)?;
+    drop(theirs);
+    let start_ticks = spawn::start_ticks(child.pid).map_err(SpawnError::Start)?;
+    let process = ProcessRef { pid: Pid(child.pid), start_ticks };
+    Ok(Spawned { process, pidfd: child.pidfd, handshake: ours })
+}
