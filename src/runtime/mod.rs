@@ -3,8 +3,18 @@
 //! The agent never calls libcontainer: it spawns a monitor, and the monitor forks a creator, which does
 //! (docs/architecture.md). cgroups are made, joined and removed here and nowhere else.
 
+pub mod env;
+pub mod host_facts;
+pub mod pod_paths;
+pub mod resources;
+pub mod spec;
+pub mod stop_signal;
+
 pub mod cgroup;
 pub mod handshake;
 pub mod launch;
 pub mod record;
 pub mod spawn;
+
+#[cfg(test)]
+mod testing;
