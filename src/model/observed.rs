@@ -65,6 +65,15 @@ pub struct Termination {
     pub image_id: String,
 }
 
+/// Who the container's first process is: `status.containerStatuses[].user.linux`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinuxUser {
+    pub uid: u32,
+    pub gid: u32,
+    /// As the kernel has them, the primary group included.
+    pub groups: Vec<u32>,
+}
+
 /// A container that runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningContainer {
@@ -78,6 +87,9 @@ pub struct RunningContainer {
     pub image_id: String,
     /// The signal that asks it to stop: the image's STOPSIGNAL, else SIGTERM (15).
     pub stop_signal: i32,
+    /// `None` where nobody could tell.
+    #[serde(default)]
+    pub user: Option<LinuxUser>,
 }
 
 /// Why a container could not be started: `state.waiting.reason`.

@@ -116,8 +116,11 @@ pub struct AdoptedContainer {
     pub state: AdoptedState,
     /// The one before, for `lastState`.
     pub last: Option<Termination>,
-    /// Durable counter: starts so far, across boots.
+    /// Durable counter: starts tried so far, across boots; names the next log file and writable layer.
     pub next_attempt: u32,
+    /// Durable counter: containers created so far, across boots; `restartCount` is one less. A start that failed
+    /// before libcontainer used up an attempt, but created no container.
+    pub created: u32,
     /// Crash-loop back-off as it stood: the delay that the next restart waits, and when it was last used.
     pub backoff: Option<BackoffMemo>,
 }

@@ -5,3 +5,18 @@
 
 pub mod action;
 pub mod event;
+
+pub mod backoff;
+pub mod container;
+pub mod state;
+pub mod timeline;
+
+mod apply;
+mod plan;
+mod quantity;
+
+pub mod memo;
+pub mod status;
+
+pub use apply::apply;
+pub use plan::reconcile;
