@@ -16,4 +16,5 @@ pub mod poll;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod unix_socket;
 pub mod watch;
