@@ -55,6 +55,25 @@ test: deps check static images ## All set-up, then every test (root)
 deps: ## Install the Debian packages that building and testing need (root)
 	packaging/deps.sh build images test
 
+.PHONY: install
+install: ## Install the static binary, units, init script and man page (PREFIX, DESTDIR; start with: systemctl enable --now pinlet)
+	@test -x $(STATIC) || { echo "install: no $(STATIC); make static builds it" >&2; exit 1; }
+	install -D -m 755 $(STATIC) $(DESTDIR)$(PREFIX)/bin/pinlet
+	install -D -m 644 packaging/pinlet.8 $(DESTDIR)$(PREFIX)/share/man/man8/pinlet.8
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)/etc/init.d
+	for unit in pinlet.service pinlet-pods.service; do \
+		sed 's|/usr/bin/pinlet|$(PREFIX)/bin/pinlet|' packaging/$$unit > $(DESTDIR)$(UNITDIR)/$$unit; \
+		chmod 644 $(DESTDIR)$(UNITDIR)/$$unit; \
+	done
+	if [ -x /sbin/openrc-run ]; then script=pinlet.openrc; else script=pinlet.init; fi; \
+		sed 's|/usr/bin/pinlet|$(PREFIX)/bin/pinlet|' packaging/$$script > $(DESTDIR)/etc/init.d/pinlet
+	chmod 755 $(DESTDIR)/etc/init.d/pinlet
+	test -e $(DESTDIR)/etc/default/pinlet || install -D -m 644 packaging/default $(DESTDIR)/etc/default/pinlet
+
+.PHONY: package
+package: static ## A Debian package of the static binary: target/pinlet_<version>_<arch>.deb
+	packaging/as-caller.sh packaging/deb.sh
+
 .PHONY: clean
 clean: ## Remove what was built and cached
 	rm -rf target .cache
