@@ -192,7 +192,10 @@ fn token_length(rest: &str) -> usize {
 
 /// Plain, byte, C and raw strings.
 fn string_length(rest: &str) -> Option<usize> {
-    let prefix = rest.find(['"', '#']).filter(|&at| matches!(&rest[..at], "" | "b" | "c" | "r" | "br" | "cr"))?;
+    let prefix = rest.bytes().take(3).position(|b| matches!(b, b'"' | b'#'))?;
+    if !matches!(&rest[..prefix], "" | "b" | "c" | "r" | "br" | "cr") {
+        return None;
+    }
     let raw = rest[..prefix].contains('r');
     let hashes = rest[prefix..].chars().take_while(|&c| c == '#').count();
     if !rest[prefix + hashes..].starts_with('"') || (hashes > 0 && !raw) {
