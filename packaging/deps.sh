@@ -28,7 +28,7 @@ packages_for() {
         arm64) echo qemu-system-arm ;;
         esac
         echo debootstrap e2fsprogs
-        echo strace nftables iproute2 procps util-linux systemd umoci skopeo curl
+        echo busybox-static strace nftables iproute2 procps util-linux mount systemd umoci skopeo curl
         ;;
     bench) echo crun runc podman strace procps curl jq ;;
     *)
