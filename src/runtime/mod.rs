@@ -5,10 +5,15 @@
 
 pub mod env;
 pub mod host_facts;
+pub mod hosts;
+pub mod pod_files;
 pub mod pod_paths;
+pub mod resolv;
 pub mod resources;
 pub mod spec;
 pub mod stop_signal;
+pub mod termination;
+pub mod volumes;
 
 pub mod cgroup;
 pub mod handshake;

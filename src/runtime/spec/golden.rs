@@ -6,6 +6,7 @@ use crate::runtime::host_facts::CapabilityBits;
 use crate::runtime::testing;
 use oci_spec::runtime::PosixRlimitType;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const ALL_CAPABILITIES: u64 = (1 << 41) - 1;

@@ -38,7 +38,7 @@ use crate::model::observed::StartFailureReason;
 use crate::model::pod::{Container, StaticPod};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Root, RootBuilder, Spec, SpecBuilder};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use process::CAP_MKNOD;
 
