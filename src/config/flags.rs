@@ -21,6 +21,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Typed {
     pub settings: Settings,
+    /// `--config`.
+    pub file: Option<PathBuf>,
     pub warnings: Vec<String>,
 }
 
@@ -32,7 +34,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Typed, ConfigEr
         return Err(ConfigError::Shown(format!("pinlet {}\n", env!("CARGO_PKG_VERSION"))));
     }
     refuse_later(&matches)?;
-    Ok(Typed { settings: settings(&matches), warnings: warnings(&matches) })
+    Ok(Typed { settings: settings(&matches), file: one(&matches, "config"), warnings: warnings(&matches) })
 }
 
 /// `--pod_manifest_path=a_b` as `--pod-manifest-path=a_b`: the kubelet takes both.
@@ -168,6 +170,7 @@ fn path_flags() -> Vec<Arg> {
     vec![
         flag("pod-manifest-path", "DIR", maybe_path, "Directory of the manifests, or one manifest")
             .default_value_text("/etc/kubernetes/manifests"),
+        flag("config", "FILE", value::path, "KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win"),
         flag("root-dir", "DIR", value::path, "Images, volumes and durable state").default_value_text("/var/lib/pinlet"),
         flag("run-dir", "DIR", value::path, "Socket and records of this boot").default_value_text("/run/pinlet"),
         flag("pod-logs-dir", "DIR", value::path, "Container logs").default_value_text("/var/log/pods"),

@@ -259,9 +259,7 @@ pub const LATER_KEYS: &[&str] = &[
     "nodeStatusMaxImages",
     "nodeStatusReportFrequency",
     "nodeStatusUpdateFrequency",
-    "port",
     "providerID",
-    "readOnlyPort",
     "registerNode",
     "registerWithTaints",
     "registryBurst",
@@ -281,6 +279,9 @@ pub const LATER_KEYS: &[&str] = &[
     "tlsMinVersion",
     "tlsPrivateKeyFile",
 ];
+
+/// Keys of a later stage where 0 turns the thing off, which it is.
+pub const LATER_UNLESS_ZERO_KEYS: &[&str] = &["port", "readOnlyPort"];
 
 /// Keys that mean nothing here.
 pub const IGNORED_KEYS: &[&str] = &[
@@ -355,7 +356,7 @@ mod tests {
     #[test]
     fn each_table_is_sorted_and_no_name_stands_in_two() {
         let flags = [IGNORED_VALUE_FLAGS, IGNORED_SWITCH_FLAGS, LATER_VALUE_FLAGS, LATER_SWITCH_FLAGS];
-        for tables in [&flags[..], &[LATER_KEYS, IGNORED_KEYS][..]] {
+        for tables in [&flags[..], &[LATER_KEYS, LATER_UNLESS_ZERO_KEYS, IGNORED_KEYS][..]] {
             let mut all: Vec<&str> = tables.concat();
             assert!(tables.iter().all(|table| table.is_sorted()));
             all.sort_unstable();

@@ -1,11 +1,13 @@
-//! The flags become one validated [`Config`].
+//! Flags and a KubeletConfiguration file become one validated [`Config`]; flags win.
 //!
 //! Each source is first read as typed ([`settings::Settings`], every field optional), then both are merged over the
 //! defaults. After that nobody asks where a value came from. A wrong flag, key, value or type is an error that names
 //! it; what the kubelet knows and we do not need is one warning.
 
+pub mod file;
 pub mod flags;
-pub mod kubelet;
+mod kubelet;
+mod seed;
 pub mod settings;
 pub mod value;
 
@@ -72,10 +74,19 @@ pub struct Config {
 }
 
 impl Config {
-    /// `args` are the arguments after `pinlet` or `pinlet run`.
+    /// `args` are the arguments after `pinlet` or `pinlet run`. Reads the file that `--config` names.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Result<Config, ConfigError> {
         let typed = flags::parse(args)?;
-        Ok(Config::merged(typed.settings, typed.warnings))
+        let mut warnings = typed.warnings;
+        let settings = match typed.file {
+            None => typed.settings,
+            Some(path) => {
+                let loaded = file::load(&path)?;
+                warnings.extend(loaded.warnings);
+                typed.settings.or(loaded.settings)
+            }
+        };
+        Ok(Config::merged(settings, warnings))
     }
 
     fn merged(settings: Settings, warnings: Vec<String>) -> Config {
@@ -124,6 +135,8 @@ pub enum ConfigError {
     /// An unknown flag, a missing or wrong value: the text names the flag.
     #[error("{0}")]
     Usage(String),
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
     /// A flag of a later stage, as typed.
     #[error("not built yet: {0}")]
     NotBuilt(String),
@@ -134,7 +147,7 @@ impl ConfigError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ConfigError::Shown(_) => 0,
-            ConfigError::Usage(_) | ConfigError::NotBuilt(_) => 2,
+            ConfigError::Usage(_) | ConfigError::Read { .. } | ConfigError::NotBuilt(_) => 2,
         }
     }
 }
@@ -160,6 +173,17 @@ mod tests {
         assert_eq!((config.max_pods, config.container_log_max_files), (110, 5));
         assert_eq!(config.resolv_conf, Some(PathBuf::from("/etc/resolv.conf")));
         assert!(config.warnings.is_empty() && !config.stop_pods_on_exit && config.cpu_cfs_quota);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let path = std::env::temp_dir().join(format!("pinlet-config-{}.yaml", std::process::id()));
+        let text = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nmaxPods: 7\nclusterDomain: a.b\nhairpinMode: none\n";
+        std::fs::write(&path, text).expect("written");
+        let outcome = config(&["--config", &path.to_string_lossy(), "--max-pods=9", "--cgroups-per-qos"]);
+        let _ = std::fs::remove_file(&path);
+        let config = outcome.expect("valid");
+        assert_eq!((config.max_pods, config.cluster_domain.as_str(), config.warnings.len()), (9, "a.b", 2));
     }
 
     #[test]

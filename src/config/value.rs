@@ -72,7 +72,8 @@ pub fn path_list(text: &str) -> Result<Vec<PathBuf>, String> {
     text.split(':').filter(|part| !part.is_empty()).map(path).collect()
 }
 
-fn clean(path: &Path) -> PathBuf {
+/// See [`path`].
+pub fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
     for component in path.components() {
         match component {

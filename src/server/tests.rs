@@ -89,6 +89,7 @@ fn table(query: Query) -> Option<Answer> {
         state: ManifestState::Accepted,
         pod: Some("default/a-n".to_owned()),
         problems: Vec::new(),
+        more: 0,
     };
     match query {
         Query::Health => Some(Answer::Healthy),

@@ -2,18 +2,15 @@
 //!
 //! JSON; unknown fields are ignored, so that a client and an agent of different versions understand each other.
 
+use crate::yaml;
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The socket's name in the run dir, and the marker that stop-pods leaves there.
 pub const SOCKET_NAME: &str = "pinlet.sock";
 pub const STOP_MARKER_NAME: &str = "stopped";
 
-/// How many problems of one file are shown.
-pub const PROBLEMS_SHOWN_MAX: usize = 20;
-
-/// Something wrong with a file: `FILE:LINE:COL: field.path: what is wrong`, and how to mend it.
+/// Something that is wrong, with a file (`FILE:LINE:COL: field.path: what is wrong`) or else, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     pub text: String,
@@ -26,6 +23,16 @@ impl Problem {
         Problem { text: text.into(), hint: None }
     }
 
+    /// A problem of `file`, with its place where that is known.
+    pub fn in_file(file: &Path, problem: &yaml::Problem) -> Problem {
+        let file = file.display();
+        let text = match problem.line {
+            0 => format!("{file}: {problem}"),
+            line => format!("{file}:{line}:{}: {problem}", problem.column),
+        };
+        Problem { text, hint: problem.hint.clone() }
+    }
+
     /// For places that have one line only.
     pub fn one_line(&self) -> String {
         match &self.hint {
@@ -35,18 +42,19 @@ impl Problem {
     }
 }
 
-/// Problems as users read them: each on a line of its own with its hint below, the first
-/// [`PROBLEMS_SHOWN_MAX`] of them, each line behind `indent`.
-pub fn problem_lines(problems: &[Problem], indent: &str) -> String {
+/// Problems as users read them: each on a line of its own with its hint below, then `and N more`, each line behind
+/// `indent`.
+pub fn problem_lines(problems: &[Problem], more: usize, indent: &str) -> String {
     let mut text = String::new();
-    for problem in problems.iter().take(PROBLEMS_SHOWN_MAX) {
-        let _ = writeln!(text, "{indent}{}", problem.text);
+    for problem in problems.iter().take(yaml::SHOWN_MAX) {
+        text += &format!("{indent}{}\n", problem.text);
         if let Some(hint) = &problem.hint {
-            let _ = writeln!(text, "{indent}hint: {hint}");
+            text += &format!("{indent}hint: {hint}\n");
         }
     }
-    if problems.len() > PROBLEMS_SHOWN_MAX {
-        let _ = writeln!(text, "{indent}and {} more", problems.len() - PROBLEMS_SHOWN_MAX);
+    let more = more + problems.len().saturating_sub(yaml::SHOWN_MAX);
+    if more > 0 {
+        text += &format!("{indent}and {more} more\n");
     }
     text
 }
@@ -84,6 +92,9 @@ pub struct ManifestReport {
     /// In file order; empty for an accepted file without warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Problems beyond those: the decoding child sends a bounded number.
+    #[serde(default)]
+    pub more: usize,
 }
 
 impl ManifestReport {
@@ -91,6 +102,20 @@ impl ManifestReport {
     pub fn line(&self) -> String {
         let pod = self.pod.as_deref().unwrap_or("-");
         format!("{}  {}  {pod}", self.file.display(), self.state.as_str())
+    }
+
+    /// `FILE rejected: <first problem>` for a rejected file, the place in the file where one is known.
+    pub fn rejection(&self) -> Option<String> {
+        if self.state != ManifestState::Rejected {
+            return None;
+        }
+        let Some(problem) = self.problems.first() else {
+            return Some(format!("{} rejected", self.file.display()));
+        };
+        // Where the problem has no place in the file, the file has just been named.
+        let line = problem.one_line();
+        let of_file = format!("{}: ", self.file.display());
+        Some(format!("{} rejected: {}", self.file.display(), line.strip_prefix(&of_file).unwrap_or(&line)))
     }
 }
 
@@ -197,29 +222,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn problems_are_shown_with_their_hints_and_cut_after_twenty() {
-        let mut problems =
-            vec![Problem { text: "a.yaml:3:5: spec.x: unknown field".into(), hint: Some("spell it y".into()) }];
-        problems.extend((0..22).map(|n| Problem::new(format!("a.yaml:9:{n}: wrong"))));
-        let text = problem_lines(&problems, "  ");
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..3], ["  a.yaml:3:5: spec.x: unknown field", "  hint: spell it y", "  a.yaml:9:0: wrong"]);
-        assert_eq!(lines.len(), 20 + 1 + 1);
-        assert_eq!(lines.last(), Some(&"  and 3 more"));
-        assert_eq!(problems[0].one_line(), "a.yaml:3:5: spec.x: unknown field; hint: spell it y");
-    }
-
-    #[test]
     fn a_manifest_is_one_line_of_three_fields() {
         let mut report = ManifestReport {
             file: PathBuf::from("/etc/m/a.yaml"),
             state: ManifestState::Accepted,
             pod: Some("default/a-node".into()),
             problems: Vec::new(),
+            more: 0,
         };
         assert_eq!(report.line(), "/etc/m/a.yaml  accepted  default/a-node");
         report.state = ManifestState::Unsettled;
         report.pod = None;
         assert_eq!(report.line(), "/etc/m/a.yaml  unsettled  -");
+    }
+
+    #[test]
+    fn a_rejection_is_one_line_with_the_place_where_there_is_one() {
+        let file = Path::new("/m/a.yaml");
+        let whole = yaml::Problem::of_file("cannot be decoded: time");
+        let place =
+            yaml::Problem { line: 3, column: 5, path: "spec.x".to_owned(), ..yaml::Problem::of_file("unknown field") };
+        let mut report = ManifestReport {
+            file: file.to_owned(),
+            state: ManifestState::Rejected,
+            pod: None,
+            problems: vec![Problem::in_file(file, &whole)],
+            more: 0,
+        };
+        assert_eq!(report.rejection().as_deref(), Some("/m/a.yaml rejected: cannot be decoded: time"));
+        report.problems = vec![Problem::in_file(file, &place.with_hint("did you mean y?"))];
+        let line = "/m/a.yaml rejected: /m/a.yaml:3:5: spec.x: unknown field; hint: did you mean y?";
+        assert_eq!(report.rejection().as_deref(), Some(line));
+        report.state = ManifestState::Accepted;
+        assert_eq!(report.rejection(), None);
+    }
+
+    #[test]
+    fn problems_are_shown_with_their_hints_and_cut_after_twenty() {
+        let hint = Some("spell it y".to_owned());
+        let mut problems = vec![Problem { text: "a.yaml:3:5: spec.x: unknown field".to_owned(), hint }];
+        problems.extend((0..22).map(|n| Problem::new(format!("a.yaml:9:{n}: wrong"))));
+        let text = problem_lines(&problems, 4, "  ");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..3], ["  a.yaml:3:5: spec.x: unknown field", "  hint: spell it y", "  a.yaml:9:0: wrong"]);
+        assert_eq!((lines.len(), lines.last()), (20 + 1 + 1, Some(&"  and 7 more")));
     }
 }
