@@ -1,1 +1,6 @@
-//! (being written)
+//! Images: their names, the archives that bring them, and the store of unpacked layers.
+//!
+//! A worker imports; the loop only asks [`store::Store::find`]. Nothing of an image counts as present before it would
+//! survive a power cut, and no byte of a layer is interpreted in the agent: that is the role `internal-unpack`.
+
+pub mod reference;
