@@ -36,6 +36,13 @@ pub fn apply(state: &mut NodeState, event: Event, now: Now) {
                 pod.settle(now);
             }
         }
+        Event::SandboxLost { uid } => {
+            if let Some(pod) = state.pods.get_mut(&uid).filter(|p| p.sandbox == Sandbox::Ready) {
+                // Half of it may be left, so it is still to be taken down.
+                pod.sandbox = Sandbox::Partial;
+                pod.settle(now);
+            }
+        }
         Event::PrepareFailed { uid, message } => failed(state, &uid, JobKind::Prepare, message, now),
         Event::SandboxFailed { uid, message } => failed(state, &uid, JobKind::EnsureSandbox, message, now),
         Event::SandboxStopFailed { uid, message } => failed(state, &uid, JobKind::StopSandbox, message, now),
@@ -58,7 +65,7 @@ pub fn apply(state: &mut NodeState, event: Event, now: Now) {
         }
         Event::StartFailed { uid, container, id, attempt, failure } => {
             on_container(state, &uid, &container, now, |c, fate| {
-                c.start_failed(id, attempt, failure, fate, now).then_some((StageName::Exited, now))
+                c.start_failed(id, attempt, failure, fate, now).map(|since| (StageName::StartFailed, since))
             });
         }
         Event::Exited { uid, container, termination } => {

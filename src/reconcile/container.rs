@@ -257,12 +257,12 @@ impl ContainerState {
         failure: StartFailure,
         fate: Fate,
         now: Now,
-    ) -> bool {
-        let Run::Starting { attempt: expected, image, .. } = &self.run else { return false };
+    ) -> Option<Now> {
+        let Run::Starting { attempt: expected, image, since } = &self.run else { return None };
         if *expected != attempt {
-            return false;
+            return None;
         }
-        let image = image.clone();
+        let (image, since) = (image.clone(), *since);
         let reason = failure.reason;
         let message = failure.message.clone();
         self.trouble = Some(Trouble { kind: TroubleKind::Start(failure), since: now.mono });
@@ -288,7 +288,7 @@ impl ContainerState {
                 self.end(termination, fate.stopping, fate.policy);
             }
         }
-        true
+        Some(since)
     }
 
     pub(super) fn exited(&mut self, termination: Termination, policy: RestartPolicy) -> bool {

@@ -38,6 +38,11 @@ pub enum Event {
         uid: PodUid,
         message: String,
     },
+    /// Pins, mounts or link of a sandbox are gone though nobody took them away (the run dir was wiped). What runs goes
+    /// on; the next start gets a new one.
+    SandboxLost {
+        uid: PodUid,
+    },
     ImageFound {
         uid: PodUid,
         container: ContainerName,

@@ -20,3 +20,6 @@ pub mod status;
 
 pub use apply::apply;
 pub use plan::reconcile;
+
+#[cfg(test)]
+mod tests;

@@ -28,9 +28,12 @@ pub fn reconcile(state: &mut NodeState, now: Now) -> Plan {
         actions: Vec::new(),
         wake_at: None,
     };
-    for pod in state.pods.values_mut() {
+    let crowded = state.crowded();
+    for (uid, pod) in &mut state.pods {
         advance(pod, turn.marker, now);
-        act(pod, &mut turn);
+        if !(crowded.contains(uid) && pod.may_start()) {
+            act(pod, &mut turn);
+        }
         pod.settle(now);
     }
     Plan { actions: turn.actions, wake_at: turn.wake_at }
@@ -95,7 +98,6 @@ fn advance(pod: &mut PodState, marker: bool, now: Now) {
             Phase::TakingDown { why } if pod.sandbox == Sandbox::Absent && pod.job.is_none() => {
                 pod.timeline.mark(StageName::Stopped, None, now, Duration::ZERO);
                 let why = if pod.all_done() { StopReason::Finished } else { why };
-                pod.unsaved = true;
                 Phase::Stopped { why }
             }
             Phase::Stopped { why: StopReason::Marker } if !marker => {
@@ -147,7 +149,8 @@ fn act(pod: &mut PodState, turn: &mut Turn) {
     collect_garbage(pod, turn);
     if matches!(pod.phase, Phase::Removing { .. }) {
         begin_job(pod, JobKind::Remove, turn);
-    } else if pod.unsaved && pod.prepared && !pod.is_hurrying() && turn.has_room() {
+    }
+    if pod.unsaved && pod.prepared && !pod.is_terminating() && !pod.is_hurrying() && turn.has_room() {
         pod.unsaved = false;
         turn.actions.push(Action::Persist { uid: pod.pod.uid.clone() });
     }

@@ -8,7 +8,7 @@ use super::timeline::{StageName, Timeline};
 use crate::model::id::{BootId, ContainerName, PodKey, PodUid};
 use crate::model::pod::StaticPod;
 use crate::model::time::{Mono, Now, Wall};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -268,6 +268,19 @@ impl NodeState {
         }
     }
 
+    /// Pods that share their name with another: left so by a power cut in the middle of a replacement. None of them
+    /// starts anything before the other is removed.
+    pub(super) fn crowded(&self) -> BTreeSet<PodUid> {
+        let mut seen: BTreeMap<&PodKey, &PodUid> = BTreeMap::new();
+        let mut crowded = BTreeSet::new();
+        for (uid, pod) in &self.pods {
+            if let Some(rival) = seen.insert(&pod.pod.key, uid) {
+                crowded.extend([uid.clone(), rival.clone()]);
+            }
+        }
+        crowded
+    }
+
     fn recall(&mut self, state: &mut PodState, now: Now) {
         self.recent.retain(|gone| now.mono.since(gone.at) <= REMEMBERED);
         let Some(index) = self.recent.iter().position(|g| g.uid == state.pod.uid && g.hash == state.pod.hash) else {
@@ -427,11 +440,10 @@ impl PodState {
 
     /// Something is on its way to a start: durable writes wait, so that they never delay it.
     pub(super) fn is_hurrying(&self) -> bool {
-        self.job.is_some()
-            || self.may_start()
-                && self.containers.iter().any(|c| {
-                    matches!(c.run, Run::Idle | Run::Resolving { .. } | Run::Ready { .. } | Run::Starting { .. })
-                })
+        let on_its_way = |c: &ContainerState| {
+            matches!(c.run, Run::Idle | Run::Resolving { .. } | Run::Ready { .. } | Run::Starting { .. })
+        };
+        self.may_start() && self.setback.is_none() && (self.job.is_some() || self.containers.iter().any(on_its_way))
     }
 
     /// The file is gone, or stop-pods was called. The grace period only ever shrinks.
