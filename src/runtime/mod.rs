@@ -16,10 +16,20 @@ pub mod termination;
 pub mod volumes;
 
 pub mod cgroup;
+mod creator;
+pub mod crilog;
+pub mod devices;
+mod executor;
 pub mod handshake;
 pub mod launch;
+pub mod monitor;
+pub mod overlay;
+mod progress;
 pub mod record;
+pub mod rootfs;
 pub mod spawn;
+mod trace;
+pub mod user;
 
 #[cfg(test)]
 mod testing;

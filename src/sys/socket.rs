@@ -5,11 +5,30 @@ use nix::sys::socket::{
     send as nix_send, sendmsg, socketpair,
 };
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 /// Two ends, close-on-exec.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// An end that stays open until the process execs or ends, wherever it is copied to.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaked {
+    fd: BorrowedFd<'static>,
+}
+
+impl Leaked {
+    pub fn new(fd: OwnedFd) -> Leaked {
+        // SAFETY: the descriptor is given up by its owner and closed by nobody.
+        Leaked { fd: unsafe { BorrowedFd::borrow_raw(fd.into_raw_fd()) } }
+    }
+}
+
+impl AsFd for Leaked {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd
+    }
 }
 
 /// One message. A peer that is gone is an error (EPIPE), never a signal.

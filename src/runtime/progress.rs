@@ -1,0 +1,111 @@
+//! What the creator, and the container's init until its exec, tell the monitor.
+//!
+//! One message per datagram of a socket that only they hold: its end means that the creator is done and that init has
+//! exec'd or died. The monitor watches the creator's death beside it, since an init that waits to be started keeps the
+//! socket open for ever.
+
+use super::record::FailedStage;
+use crate::sys::socket;
+use std::os::fd::AsFd;
+
+/// A message's text is cut to this.
+const TEXT_BYTES_MAX: usize = 4096;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Warning(String),
+    /// libcontainer's own words about an error, innermost first.
+    Trace(String),
+    /// The program cannot be run, in the words that users know from runc.
+    Refused(String),
+    Failed(FailedStage, String),
+    /// init exists, under this pid.
+    Created(i32),
+    /// init was let go.
+    Started,
+    /// Any other message; of another build, or cut.
+    Unknown,
+}
+
+impl Progress {
+    pub fn encode(&self) -> Vec<u8> {
+        let (tag, text) = match self {
+            Progress::Warning(text) => (b'w', text.clone()),
+            Progress::Trace(text) => (b't', text.clone()),
+            Progress::Refused(text) => (b'r', text.clone()),
+            Progress::Failed(FailedStage::Config, text) => (b'1', text.clone()),
+            Progress::Failed(FailedStage::Create, text) => (b'2', text.clone()),
+            Progress::Failed(FailedStage::Run, text) => (b'3', text.clone()),
+            Progress::Created(pid) => (b'p', pid.to_string()),
+            Progress::Started => (b's', String::new()),
+            Progress::Unknown => (b'?', String::new()),
+        };
+        let mut bytes = vec![tag];
+        bytes.extend(text.bytes().take(TEXT_BYTES_MAX));
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8]) -> Progress {
+        let Some((tag, text)) = bytes.split_first() else { return Progress::Unknown };
+        let text = || String::from_utf8_lossy(text).into_owned();
+        match tag {
+            b'w' => Progress::Warning(text()),
+            b't' => Progress::Trace(text()),
+            b'r' => Progress::Refused(text()),
+            b'1' => Progress::Failed(FailedStage::Config, text()),
+            b'2' => Progress::Failed(FailedStage::Create, text()),
+            b'3' => Progress::Failed(FailedStage::Run, text()),
+            b'p' => text().parse().map_or(Progress::Unknown, Progress::Created),
+            b's' => Progress::Started,
+            _ => Progress::Unknown,
+        }
+    }
+
+    /// For what must arrive.
+    pub fn send(&self, line: impl AsFd) {
+        // The monitor is gone: then nobody is to be told.
+        let _ = socket::send(line, &self.encode());
+    }
+
+    /// For what must not delay anything.
+    pub fn send_or_drop(&self, line: impl AsFd) {
+        socket::send_or_drop(line, &self.encode());
+    }
+
+    /// The next message; `None` at the end.
+    pub fn receive(line: impl AsFd) -> std::io::Result<Option<Progress>> {
+        let mut buffer = [0; TEXT_BYTES_MAX + 1];
+        let n = socket::receive(line, &mut buffer)?;
+        Ok((n > 0).then(|| Progress::decode(&buffer[..n])))
+    }
+
+    /// The next message if it is there already.
+    pub fn receive_now(line: impl AsFd) -> std::io::Result<Option<Progress>> {
+        let mut buffer = [0; TEXT_BYTES_MAX + 1];
+        let n = socket::receive_now(line, &mut buffer)?;
+        Ok((n > 0).then(|| Progress::decode(&buffer[..n])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_way() {
+        let all = [
+            Progress::Warning("w".into()),
+            Progress::Trace("t".into()),
+            Progress::Refused("r".into()),
+            Progress::Failed(FailedStage::Config, "c".into()),
+            Progress::Failed(FailedStage::Create, "c".into()),
+            Progress::Failed(FailedStage::Run, String::new()),
+            Progress::Created(4711),
+            Progress::Started,
+        ];
+        for message in all {
+            assert_eq!(Progress::decode(&message.encode()), message);
+        }
+        assert_eq!(Progress::decode(b"pnone"), Progress::Unknown);
+    }
+}
