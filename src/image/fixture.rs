@@ -2,6 +2,7 @@
 //!
 //! Uses nothing of the crate: what is tested must not also be what makes the test's input.
 
+#![cfg(test)]
 #![allow(dead_code)]
 
 use serde_json::{Value, json};

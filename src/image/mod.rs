@@ -5,7 +5,6 @@
 
 pub mod compression;
 pub mod digest;
-#[cfg(test)]
 mod fixture;
 pub mod layer;
 pub mod platform;

@@ -234,8 +234,14 @@ fn quote_length(rest: &str) -> usize {
     }
 }
 
-/// Marks what `#[cfg(test)]` stands before: an item up to its closing brace, or its semicolon.
+/// Marks what `#[cfg(test)]` stands before: an item up to its closing brace, or its semicolon. A file that begins with
+/// `#![cfg(test)]` is test code throughout.
 fn mark_tests(tokens: &mut [Token]) {
+    let whole = ["#", "!", "[", "cfg", "(", "test", ")", "]"];
+    if tokens.len() >= whole.len() && whole.iter().zip(tokens.iter()).all(|(text, token)| token.text == *text) {
+        tokens.iter_mut().for_each(|token| token.test = true);
+        return;
+    }
     let pattern = ["#", "[", "cfg", "(", "test", ")", "]"];
     let mut at = 0;
     while at + pattern.len() <= tokens.len() {

@@ -1,3 +1,7 @@
+//! What a layer may do, what it leaves behind, and every way out that is closed.
+
+#![cfg(test)]
+
 use super::*;
 use crate::image::fixture::{Member as Given, Scratch, tar};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};

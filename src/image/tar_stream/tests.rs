@@ -1,3 +1,9 @@
+//! Headers, extensions and damage.
+
+#![cfg(test)]
+
+use super::extensions::pax_time;
+use super::fields::number;
 use super::*;
 use crate::image::fixture::{self, Member as Given};
 use std::io::Cursor;

@@ -9,8 +9,9 @@
 
 mod attributes;
 mod overlay;
+mod tests;
 
-use super::tar_stream::{Member, MemberKind, TarError, TarReader};
+use crate::image::tar_stream::{Member, MemberKind, TarError, TarReader};
 use crate::sys::openat::{Dir, Kind, Stat, Timestamp, is_escape, is_no_directory};
 use attributes::{copy, finish_attributes, set_xattr};
 use overlay::{hide_all_below, is_whiteout, make_whiteout, set_opaque, shown_below};
@@ -401,6 +402,3 @@ fn write<'a>(name: &'a [u8], step: &'static str) -> impl Fn(io::Error) -> LayerE
 fn lossy(name: &[u8]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,13 @@
 //! whatever their size, and its names are already joined to paths. This reader interprets nothing: names and links are
 //! bytes, and whoever uses them decides what they may be. It never seeks backwards and holds no member in memory.
 
+mod extensions;
+mod fields;
+mod tests;
+
 use crate::sys::openat::Timestamp;
+use extensions::Extensions;
+use fields::{device_numbers, number, unsigned};
 use std::io::{self, Read, Seek, SeekFrom};
 use thiserror::Error;
 
@@ -81,22 +87,6 @@ pub struct TarReader<R> {
     /// Filling up to the next block, after the data.
     padding: u64,
     first: bool,
-}
-
-/// What extension headers say of the member that follows them.
-#[derive(Debug, Default)]
-struct Extensions {
-    any: bool,
-    name: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    gnu_name: Option<Vec<u8>>,
-    gnu_link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<Timestamp>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pax_sparse: bool,
 }
 
 impl<R: Read> TarReader<R> {
@@ -338,100 +328,9 @@ impl<R: Read> Read for TarReader<R> {
     }
 }
 
-impl Extensions {
-    /// Records are `LENGTH KEY=VALUE\n`, and only the length says where one ends.
-    fn read_pax(&mut self, mut records: &[u8]) -> Result<(), TarError> {
-        const DAMAGED: TarError = TarError::Damaged("pax record");
-        while !records.is_empty() {
-            let blank = records.iter().take(20).position(|b| *b == b' ').ok_or(DAMAGED)?;
-            let len = std::str::from_utf8(&records[..blank]).ok().and_then(|t| t.parse::<usize>().ok());
-            let record = len.and_then(|len| records.get(blank + 1..len)).ok_or(DAMAGED)?;
-            records = &records[blank + 1 + record.len()..];
-            let record = record.strip_suffix(b"\n").ok_or(DAMAGED)?;
-            let equals = record.iter().position(|b| *b == b'=').ok_or(DAMAGED)?;
-            self.set_pax(&record[..equals], &record[equals + 1..])?;
-        }
-        Ok(())
-    }
-
-    /// An empty value means what the plain header says (Go's reader).
-    fn set_pax(&mut self, key: &[u8], value: &[u8]) -> Result<(), TarError> {
-        if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            self.xattrs.push((name.to_vec(), value.to_vec()));
-            return Ok(());
-        }
-        if key.starts_with(b"GNU.sparse.") {
-            self.pax_sparse = true;
-        }
-        if value.is_empty() {
-            return Ok(());
-        }
-        // Go's bound, and ours in the plain header: what fits a signed number.
-        let decimal = || std::str::from_utf8(value).ok().and_then(|t| u64::try_from(t.parse::<i64>().ok()?).ok());
-        match key {
-            b"path" => self.name = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(decimal().ok_or(TarError::Damaged("pax size"))?),
-            b"uid" => self.uid = Some(decimal().ok_or(TarError::Damaged("pax uid"))?),
-            b"gid" => self.gid = Some(decimal().ok_or(TarError::Damaged("pax gid"))?),
-            b"mtime" => self.mtime = Some(pax_time(value).ok_or(TarError::Damaged("pax mtime"))?),
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// Decimal seconds with an optional fraction, of which nine digits count; may be negative.
-fn pax_time(value: &[u8]) -> Option<Timestamp> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanos: u32 = digits.parse().ok()?;
-    match (text.starts_with('-'), nanos) {
-        (true, 1..) => Some(Timestamp { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos }),
-        _ => Some(Timestamp { seconds, nanos }),
-    }
-}
-
-/// Octal text, or a binary number behind a set high bit (GNU); an empty field is 0.
-fn number(field: &[u8]) -> Option<i64> {
-    let (&first, rest) = field.split_first()?;
-    if first & 0x80 != 0 {
-        // The second bit is the sign.
-        let negative = first & 0x40 != 0;
-        let start = i128::from(first & 0x3f) - if negative { 0x40 } else { 0 };
-        let value = rest.iter().try_fold(start, |n, b| n.checked_mul(256).map(|n| n | i128::from(*b)))?;
-        return i64::try_from(value).ok();
-    }
-    let text = std::str::from_utf8(field).ok()?.trim_matches([' ', '\0']);
-    let text = text.split('\0').next().unwrap_or_default();
-    if text.is_empty() { Some(0) } else { i64::from_str_radix(text, 8).ok() }
-}
-
-fn unsigned(field: &[u8], what: &'static str) -> Result<u64, TarError> {
-    number(field).and_then(|n| u64::try_from(n).ok()).ok_or(TarError::Damaged(what))
-}
-
-fn device_numbers(header: &tar::Header, kind: MemberKind) -> Result<(u64, u64), TarError> {
-    if !matches!(kind, MemberKind::CharDevice | MemberKind::BlockDevice) {
-        return Ok((0, 0));
-    }
-    // ustar and GNU headers have the two fields at the same place.
-    let bytes = header.as_bytes();
-    Ok((unsigned(&bytes[329..337], "device number")?, unsigned(&bytes[337..345], "device number")?))
-}
-
 fn read_error(error: io::Error) -> TarError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => TarError::Truncated,
         _ => TarError::Read(error),
     }
 }
-
-#[cfg(test)]
-#[path = "tar_stream/tests.rs"]
-mod tests;
