@@ -10,6 +10,8 @@ pub mod pod_files;
 pub mod pod_paths;
 pub mod resolv;
 pub mod resources;
+pub mod run_dir;
+pub mod sandbox;
 pub mod spec;
 pub mod stop_signal;
 pub mod termination;
