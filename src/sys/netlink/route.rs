@@ -39,8 +39,17 @@ pub struct Route {
     pub link: Option<u32>,
     pub preferred_source: Option<IpAddr>,
     pub metric: u32,
-    /// To other hosts; not local, broadcast, blackhole and the like.
-    pub unicast: bool,
+    pub kind: RouteKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// To other hosts.
+    Unicast,
+    /// An address of this host.
+    Local,
+    /// Broadcast, multicast, blackhole and the like.
+    Other,
 }
 
 impl Route {
@@ -245,7 +254,11 @@ fn parse_route(answer: &Answer) -> Result<Route, NetlinkError> {
         link: None,
         preferred_source: None,
         metric: 0,
-        unicast: fixed[7] == libc::RTN_UNICAST,
+        kind: match fixed[7] {
+            libc::RTN_UNICAST => RouteKind::Unicast,
+            libc::RTN_LOCAL => RouteKind::Local,
+            _ => RouteKind::Other,
+        },
     };
     for (kind, value) in attributes(&bytes[FIXED..]) {
         match kind {
