@@ -115,13 +115,14 @@ pub struct Limits {
 /// Makes `command`'s child run under `limits`, die with its parent, and dump no core.
 pub fn limit(command: &mut Command, limits: Limits) {
     let set = move || {
-        let pairs = [
-            (libc::RLIMIT_AS, limits.address_space_bytes),
-            (libc::RLIMIT_CPU, limits.cpu_seconds),
-            (libc::RLIMIT_CORE, 0),
+        // Where both limits on the cpu are equal the kernel sends SIGKILL, which anybody may have sent.
+        let triples = [
+            (libc::RLIMIT_AS, limits.address_space_bytes, limits.address_space_bytes),
+            (libc::RLIMIT_CPU, limits.cpu_seconds, limits.cpu_seconds + 1),
+            (libc::RLIMIT_CORE, 0, 0),
         ];
-        for (resource, value) in pairs {
-            let value = libc::rlimit { rlim_cur: value, rlim_max: value };
+        for (resource, soft, hard) in triples {
+            let value = libc::rlimit { rlim_cur: soft, rlim_max: hard };
             // SAFETY: setrlimit reads one rlimit; it is async-signal-safe, as pre_exec demands.
             if unsafe { libc::setrlimit(resource, &value) } != 0 {
                 return Err(io::Error::last_os_error());
@@ -133,4 +134,45 @@ pub fn limit(command: &mut Command, limits: Limits) {
     };
     // SAFETY: the closure only makes async-signal-safe calls and allocates nothing.
     unsafe { command.pre_exec(set) };
+}
+
+/// Makes `command`'s child die by SIGALRM after `seconds`, however it spends them: an alarm survives the exec.
+pub fn alarm(command: &mut Command, seconds: u32) {
+    let set = move || {
+        // SAFETY: alarm takes a number and is async-signal-safe, as pre_exec demands.
+        unsafe { libc::alarm(seconds) };
+        Ok(())
+    };
+    // SAFETY: the closure only makes an async-signal-safe call and allocates nothing.
+    unsafe { command.pre_exec(set) };
+}
+
+/// Why a child with limits was killed by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The limit on cpu time that [`limit`] set.
+    CpuLimit,
+    /// The time that [`alarm`] set.
+    Alarm,
+    /// A signal that a process brings upon itself: abort, segmentation fault, illegal instruction and such.
+    Fault,
+    /// Sent by somebody else, the kernel's OOM killer included.
+    Foreign,
+}
+
+impl Death {
+    pub fn of(signal: i32) -> Death {
+        match signal {
+            libc::SIGXCPU => Death::CpuLimit,
+            libc::SIGALRM => Death::Alarm,
+            libc::SIGABRT
+            | libc::SIGSEGV
+            | libc::SIGBUS
+            | libc::SIGILL
+            | libc::SIGFPE
+            | libc::SIGTRAP
+            | libc::SIGSYS => Death::Fault,
+            _ => Death::Foreign,
+        }
+    }
 }

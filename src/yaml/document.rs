@@ -65,9 +65,8 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// What the document holds at its top, in words.
-    pub fn describe(&self) -> String {
-        self.root.describe()
+    pub fn is_mapping(&self) -> bool {
+        matches!(self.root.value, Value::Mapping(_))
     }
 
     /// The value, unless there is one of a wrong type; and all unknown fields, duplicate keys and wrong types in file

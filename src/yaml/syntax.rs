@@ -9,10 +9,9 @@ const LINES_ABOVE_MAX: usize = 3;
 pub(super) fn explain(text: &str, display: &str, line: u32, column: u32) -> Problem {
     let words = display.split(" at line ").next().unwrap_or(display);
     let words = words.split(" at position ").next().unwrap_or(words);
-    if words.contains("mapping values are not allowed") || words.contains("could not find expected ':'") {
-        if let Some(problem) = missing_space_above(text, line) {
-            return problem;
-        }
+    let about_keys = words.contains("mapping values are not allowed") || words.contains("could not find expected ':'");
+    if about_keys && let Some(problem) = missing_space_above(text, line) {
+        return problem;
     }
     let mut problem = Problem {
         kind: Kind::Syntax,
