@@ -21,6 +21,8 @@ pub mod cgroup;
 mod creator;
 pub mod crilog;
 pub mod devices;
+pub mod exec;
+pub mod exec_role;
 mod executor;
 pub mod handshake;
 pub mod launch;

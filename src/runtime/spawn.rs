@@ -48,7 +48,7 @@ pub fn spawn_monitor(image: &SelfImage, hierarchies: &Hierarchies, launch: &Laun
     let (ours, theirs) = socket::pair().map_err(SpawnError::Start)?;
     let argv = [name.as_c_str(), role.as_c_str(), dir.as_c_str()];
     let cgroup = birthplace.as_ref().map(|fd| fd.as_fd());
-    let child = spawn::exec_detached(image, &argv, &theirs, cgroup).map_err(SpawnError::Start)?;
+    let child = spawn::exec_detached(image, &argv, [None; 3], &theirs, cgroup).map_err(SpawnError::Start)?;
     drop(theirs);
     let start_ticks = spawn::start_ticks(child.pid).map_err(SpawnError::Start)?;
     let process = ProcessRef { pid: Pid(child.pid), start_ticks };

@@ -60,6 +60,12 @@ impl SelfImage {
     }
 }
 
+impl std::os::fd::AsFd for SelfImage {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 fn open_detached() -> io::Result<OwnedFd> {
     let path = CString::new("/proc/self/exe").map_err(io::Error::other)?;
     // SAFETY: `path` is a NUL-terminated string that outlives the call.

@@ -134,6 +134,28 @@ pub fn set_owner(fd: impl AsFd, uid: u32) -> io::Result<()> {
     check(unsafe { libc::fchown(fd.as_fd().as_raw_fd(), uid, u32::MAX) })
 }
 
+/// Makes those of the descriptors 0 to 2 that are pipes belong to `uid`, who could not open them by /proc otherwise.
+pub fn give_pipes_to(uid: u32) {
+    for number in 0..=2 {
+        // SAFETY: fills one stat; fchown on a number that the stat has just shown to be open.
+        unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            if libc::fstat(number, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO {
+                libc::fchown(number, uid, u32::MAX);
+            }
+        }
+    }
+}
+
+/// Makes the terminal behind a pty's master belong to `uid`.
+pub fn give_terminal_to(master: impl AsFd, uid: u32) -> io::Result<()> {
+    // SAFETY: TIOCGPTPEER takes open flags and returns a new descriptor or -1.
+    let other = unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY) };
+    check(other)?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    set_owner(unsafe { OwnedFd::from_raw_fd(other) }, uid)
+}
+
 /// Waits until one of `fds` can be read or is at its end, and says which. `None` in `fds` is skipped, `None` as
 /// `timeout` waits for ever.
 pub fn wait_readable<const N: usize>(
@@ -187,6 +209,20 @@ pub fn exec(path: &CStr, argv: &[&CStr], env: &[&CStr]) -> io::Error {
     // SAFETY: NUL-terminated strings in NULL-terminated arrays, alive until the call returns or never does.
     unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
     io::Error::last_os_error()
+}
+
+/// The executable of a process, to be run again; never to be read or written.
+pub fn open_executable(pid: i32) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = format!("/proc/{pid}/exe");
+    Ok(std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?.into())
+}
+
+/// Tells the terminal behind a pty's master how large its window is; its foreground gets SIGWINCH.
+pub fn set_window_size(master: impl AsFd, rows: u16, columns: u16) -> io::Result<()> {
+    let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCSWINSZ reads one winsize.
+    check(unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCSWINSZ, &size) })
 }
 
 /// Ends the process without running anything else.

@@ -1,7 +1,6 @@
 //! Starting processes below std: born in a cgroup, seen through a pidfd from the first instant, and without copying
 //! the parent's page tables where the child execs at once.
 
-use super::child::SelfImage;
 use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -52,30 +51,33 @@ pub enum Ended {
 /// What the child needs between clone and exec, all made before: it may not allocate.
 struct ExecPlan {
     image: c_int,
-    null: c_int,
+    stdio: [c_int; 3],
     handshake: c_int,
     argv: *const *const c_char,
     envp: *const *const c_char,
     errno: c_int,
 }
 
-/// Runs our own binary in a session of its own, with an empty environment, `/` as its directory, /dev/null as
-/// descriptors 0 to 2, `handshake` as 3 and nothing else. Every signal is blocked in it; dispositions are the
-/// parent's where that ignores. Returns once exec has happened or failed.
+/// Runs the executable that `image` is open on (O_PATH will do) in a session of its own, with an empty environment, `/`
+/// as its directory, `stdio` (`None`: /dev/null) as descriptors 0 to 2, `handshake` as 3 and nothing else. Every signal
+/// is blocked in it; dispositions are the parent's where that ignores. Returns once exec has happened or failed.
 pub fn exec_detached(
-    image: &SelfImage,
+    image: impl AsFd,
     argv: &[&CStr],
+    stdio: [Option<BorrowedFd<'_>>; 3],
     handshake: impl AsFd,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Child> {
+    let image = duplicate_above(image.as_fd())?;
     let handshake = duplicate_above(handshake.as_fd())?;
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let null = duplicate_above(null.as_fd())?;
+    let [first, second, third] = stdio.map(|fd| duplicate_above(fd.unwrap_or(null.as_fd())));
+    let stdio = [first?, second?, third?];
     let argv: Vec<*const c_char> = argv.iter().map(|a| a.as_ptr()).chain([ptr::null()]).collect();
     let envp = [ptr::null()];
     let mut plan = ExecPlan {
         image: image.as_raw_fd(),
-        null: null.as_raw_fd(),
+        stdio: [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd()],
         handshake: handshake.as_raw_fd(),
         argv: argv.as_ptr(),
         envp: envp.as_ptr(),
@@ -99,7 +101,8 @@ extern "C" fn exec_child(data: *mut c_void) -> ! {
         let plan = &mut *data.cast::<ExecPlan>();
         libc::setsid();
         libc::chdir(c"/".as_ptr());
-        let failed = [(plan.null, 0), (plan.null, 1), (plan.null, 2), (plan.handshake, HANDSHAKE_FD)]
+        let [first, second, third] = plan.stdio;
+        let failed = [(first, 0), (second, 1), (third, 2), (plan.handshake, HANDSHAKE_FD)]
             .iter()
             .any(|(from, to)| libc::dup2(*from, *to) < 0);
         if !failed {
@@ -301,6 +304,7 @@ pub fn start_ticks(pid: i32) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::child::SelfImage;
 
     #[test]
     fn the_start_time_of_a_process_does_not_change() {
@@ -313,7 +317,7 @@ mod tests {
     fn a_failed_exec_is_told_with_its_errno_and_leaves_no_child() {
         let directory = SelfImage::open_path(std::path::Path::new("/etc/passwd")).unwrap();
         let (_ours, theirs) = super::super::socket::pair().unwrap();
-        let error = exec_detached(&directory, &[c"x"], &theirs, None).unwrap_err();
+        let error = exec_detached(&directory, &[c"x"], [None; 3], &theirs, None).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EACCES));
     }
 
@@ -323,7 +327,7 @@ mod tests {
         let (ours, theirs) = super::super::socket::pair().unwrap();
         let script =
             c"cd /proc/self/fd; for f in *; do readlink $f; done | sort -u >&3; echo $$ $PPID $(pwd) >&3; exit 7";
-        let child = exec_detached(&shell, &[c"sh", c"-c", script], &theirs, None).unwrap();
+        let child = exec_detached(&shell, &[c"sh", c"-c", script], [None; 3], &theirs, None).unwrap();
         drop(theirs);
         let mut text = String::new();
         let mut buffer = [0; 4096];

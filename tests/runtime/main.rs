@@ -5,4 +5,5 @@
 
 mod host;
 
+mod execs;
 mod exits;
