@@ -24,7 +24,7 @@ endif
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: build
 build: ## The ordinary release build: target/release/pinlet
@@ -55,8 +55,14 @@ test: deps check static images ## All set-up, then every test (root)
 deps: ## Install the Debian packages that building and testing need (root)
 	packaging/deps.sh build images test
 
+.PHONY: vm-test
+vm-test: deps package images ## Units, shutdown, power cuts and boots on an emulated Debian 12 (root, at most 15 minutes)
+	$(give_back) tests/vm/image.sh
+	$(CARGO) test --locked --no-run --test vm
+	$(give_back) timeout --kill-after=30 900 tests/run.sh --only vm -- --test-threads=2 --nocapture
+
 .PHONY: install
-install: ## Install the static binary, units, init script and man page (PREFIX, DESTDIR; start with: systemctl enable --now pinlet)
+install: ## Install the static binary, units, init script and man page (PREFIX, DESTDIR)
 	@test -x $(STATIC) || { echo "install: no $(STATIC); make static builds it" >&2; exit 1; }
 	install -D -m 755 $(STATIC) $(DESTDIR)$(PREFIX)/bin/pinlet
 	install -D -m 644 packaging/pinlet.8 $(DESTDIR)$(PREFIX)/share/man/man8/pinlet.8
