@@ -1,3 +1,5 @@
+//! A new agent finds what an old one left.
+
 use super::fixture::{Bench, base_pod, id, name, running, termination, uid};
 use crate::model::id::BootId;
 use crate::model::pod::{RestartPolicy, StaticPod};

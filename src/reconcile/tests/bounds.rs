@@ -1,3 +1,5 @@
+//! Limits of the node: how many pods, how many starts at once.
+
 use super::fixture::{Bench, base_pod, uid};
 use crate::model::pod::StaticPod;
 use crate::reconcile::event::Event;

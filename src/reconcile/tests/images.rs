@@ -1,3 +1,5 @@
+//! Missing images, and imports that cure them.
+
 use super::fixture::{Bench, base_pod, name};
 use crate::model::observed::ImageProblem;
 use crate::model::pod::StaticPod;

@@ -1,3 +1,5 @@
+//! Pods that go: removed, edited, or put back.
+
 use super::fixture::{Bench, base_pod, edited, uid, with_containers};
 use crate::model::pod::{RestartPolicy, StaticPod};
 use crate::reconcile::event::Event;

@@ -1,3 +1,5 @@
+//! Restart policies and back-off.
+
 use super::fixture::{Bench, base_pod, id, name, with_containers};
 use crate::model::pod::{RestartPolicy, StaticPod};
 use crate::reconcile::event::Event;

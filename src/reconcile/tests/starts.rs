@@ -1,3 +1,5 @@
+//! From a manifest to a running container.
+
 use super::fixture::{Bench, base_pod, id, name, uid, with_containers};
 use crate::model::observed::{StartFailure, StartFailureReason};
 use crate::model::pod::{RestartPolicy, StaticPod};

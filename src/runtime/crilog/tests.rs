@@ -1,3 +1,5 @@
+//! Lines in, files out: CRI format, rotation, and a full disk.
+
 use super::*;
 use std::io::Write;
 use std::os::fd::OwnedFd;
