@@ -261,3 +261,28 @@ fn the_nodes_address_follows_its_default_route_and_changes_are_told() {
         assert!(!watch.drain().expect("told once"));
     });
 }
+
+/// Runs itself again where `/proc/sys` is read-only: in namespaces of its own, by util-linux's `unshare`.
+#[test]
+fn where_forwarding_cannot_be_switched_on_the_reason_is_told() {
+    const NAME: &str = "where_forwarding_cannot_be_switched_on_the_reason_is_told";
+    const INSIDE: &str = "PINLET_TEST_READ_ONLY_PROC_SYS";
+    if std::env::var_os(INSIDE).is_some() {
+        let error = bridge().attach(Path::new("/proc/self/ns/net"), &key("a"), &[]).expect_err("it is read-only");
+        assert!(matches!(error, NetError::Forwarding(_)) && error.hint().is_some(), "{error}");
+        assert!(!link_names().contains(&BRIDGE.to_owned()));
+        return;
+    }
+    // A new namespace may inherit the machine's setting.
+    let script =
+        "echo 0 > /proc/sys/net/ipv4/ip_forward && mount -o bind,ro /proc/sys /proc/sys && exec \"$0\" --exact \"$1\"";
+    let me = std::env::current_exe().expect("a path");
+    let outcome = std::process::Command::new("unshare")
+        .args(["--net", "--mount", "sh", "-c", script])
+        .args([me.as_os_str(), NAME.as_ref()])
+        .env(INSIDE, "1")
+        .output()
+        .expect("unshare");
+    let text = String::from_utf8_lossy(&outcome.stdout);
+    assert!(outcome.status.success() && text.contains("1 passed"), "{text}");
+}

@@ -128,8 +128,7 @@ impl CapabilityBits {
 fn pure_cgroup_v2(mountinfo: &str) -> bool {
     mountinfo
         .lines()
-        .filter(|line| line.split(' ').nth(4) == Some("/sys/fs/cgroup"))
-        .next_back()
+        .rfind(|line| line.split(' ').nth(4) == Some("/sys/fs/cgroup"))
         .is_some_and(|line| line.split_once(" - ").is_some_and(|(_, right)| right.split(' ').next() == Some("cgroup2")))
 }
 

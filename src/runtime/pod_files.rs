@@ -57,13 +57,22 @@ impl NodeFiles {
 
 /// Tells whether [`NodeFiles`] may have changed without reading any of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp([Option<(u64, u64, u64, i64, i64)>; 3]);
+pub struct Stamp([Option<FileStamp>; 3]);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileStamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+}
 
 impl Stamp {
     pub fn take(resolv_conf: Option<&Path>) -> Stamp {
         let of = |path: &Path| {
             let found = fs::metadata(path).ok()?;
-            Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+            let modified = (found.mtime(), found.mtime_nsec());
+            Some(FileStamp { device: found.dev(), inode: found.ino(), bytes: found.size(), modified })
         };
         Stamp([of(Path::new(NODE_HOSTS)), resolv_conf.and_then(of), of(Path::new(BEHIND_STUB))])
     }

@@ -40,6 +40,9 @@ pub enum SandboxError {
     Volume(#[from] VolumeError),
     #[error("cannot read {path}")]
     Read { path: PathBuf, source: io::Error },
+    /// Of a newer pinlet, in a form that this one cannot read: its pod runs on, and is not touched.
+    #[error("{path} has version {version}, newer than this pinlet knows")]
+    Newer { path: PathBuf, version: u32 },
     #[error("cannot write {path}")]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot read the table of mounts")]
@@ -159,14 +162,28 @@ fn make_dir(path: &Path) -> Result<(), SandboxError> {
     made.map_err(|source| SandboxError::MakeDirectory { path: path.to_owned(), source })
 }
 
-/// `sandbox` is `<run-dir>/pods/<uid>`. A record that makes no sense is none: its sandbox is made anew.
+/// `sandbox` is `<run-dir>/pods/<uid>`. A record that makes no sense is none: its sandbox is made anew. Only one of a
+/// newer version is an error, unless all that this version needs is in it.
 pub fn read(sandbox: &Path) -> Result<Option<SandboxRecord>, SandboxError> {
     let path = sandbox.join(RECORD);
-    match fs::read(&path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(SandboxError::Read { path, source }),
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(SandboxError::Read { path, source }),
+    };
+    if let Ok(record) = serde_json::from_slice(&bytes) {
+        return Ok(Some(record));
     }
+    match serde_json::from_slice(&bytes) {
+        Ok(Version { version }) if version > VERSION => Err(SandboxError::Newer { path, version }),
+        _ => Ok(None),
+    }
+}
+
+/// What every version of a record has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 pub fn write_record(sandbox: &Path, record: &SandboxRecord) -> Result<(), SandboxError> {
@@ -222,7 +239,7 @@ pub struct Swept {
 }
 
 /// At start, before an address is given to anybody: takes away each sandbox that has no record of this boot, or that
-/// belongs to none of `known`. `pods` is `<run-dir>/pods`.
+/// belongs to none of `known`. Known ones of a newer version stay. `pods` is `<run-dir>/pods`.
 pub fn sweep(pods: &Path, boot_id: &BootId, known: &BTreeSet<PodUid>) -> Result<Vec<Swept>, SandboxError> {
     let entries = match fs::read_dir(pods) {
         Ok(entries) => entries,
@@ -232,10 +249,13 @@ pub fn sweep(pods: &Path, boot_id: &BootId, known: &BTreeSet<PodUid>) -> Result<
     let mut swept = Vec::new();
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let record = read(&entry.path()).unwrap_or_default();
-        let ours = record.as_ref().is_some_and(|record| {
-            record.boot_id == *boot_id && record.uid.as_str() == name && known.contains(&record.uid)
-        });
+        let is_known = known.iter().any(|uid| uid.as_str() == name);
+        let (record, readable) = match read(&entry.path()) {
+            Ok(record) => (record, true),
+            Err(error) => (None, !matches!(error, SandboxError::Newer { .. })),
+        };
+        let of_boot = record.as_ref().is_some_and(|record| record.boot_id == *boot_id && record.uid.as_str() == name);
+        let ours = is_known && (of_boot || !readable);
         if !ours {
             let link = record.and_then(|record| record.link);
             swept.push(Swept { name, link, outcome: remove(&entry.path()) });
@@ -355,6 +375,33 @@ mod tests {
         let record = create(&pod, &paths, &boot("b"), 1 << 30).expect("made");
         assert_eq!((record.mounts.len(), record.pod_network, run.mounts()), (0, false, 0));
         assert!(is_whole(&record, &paths.sandbox, &boot("b")).expect("looked at"));
+        remove(&paths.sandbox).expect("removed");
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_used_as_far_as_it_goes_and_else_left_alone() {
+        let run = RunDir::new();
+        let pod = testing::pod();
+        let paths = run.paths(&pod);
+        let record = create(&pod, &paths, &boot("b"), 1 << 30).expect("made");
+        let mut json = serde_json::to_value(&record).expect("JSON");
+        (json["version"], json["more"]) = (2.into(), true.into());
+        let write =
+            |json: &serde_json::Value| fs::write(paths.sandbox.join(RECORD), json.to_string()).expect("written");
+        write(&json);
+        let read_back = read(&paths.sandbox).expect("understood").expect("a record");
+        assert_eq!(read_back, SandboxRecord { version: 2, ..record });
+
+        json.as_object_mut().expect("an object").remove("mounts");
+        write(&json);
+        assert!(matches!(read(&paths.sandbox), Err(SandboxError::Newer { version: 2, .. })));
+        assert!(matches!(create(&pod, &paths, &boot("b"), 1 << 30), Err(SandboxError::Newer { .. })));
+        let pods = run.run.join("pods");
+        assert!(sweep(&pods, &boot("b"), &BTreeSet::from([pod.uid.clone()])).expect("swept").is_empty());
+        assert_eq!(run.mounts(), 4);
+        json["version"] = 1.into();
+        write(&json);
+        assert_eq!(read(&paths.sandbox).expect("senseless"), None);
         remove(&paths.sandbox).expect("removed");
     }
 

@@ -27,7 +27,8 @@ pub fn mounts(input: &SpecInput) -> Result<Mounts, SpecError> {
     let hides_dev = taken.iter().any(|path| path == Path::new("/dev"));
     let kept = |mount: &Mount| {
         let at = mount.destination();
-        !taken.contains(at) && !(hides_dev && at.starts_with("/dev"))
+        let hidden = hides_dev && at.starts_with("/dev");
+        !hidden && !taken.contains(at)
     };
     let defaults = default_mounts(input.host.pure_cgroup_v2)?;
     let mounts = defaults.into_iter().filter(kept).chain(binds).collect();

@@ -86,8 +86,6 @@ impl TableSocket {
     ) -> Result<(), NetlinkError> {
         let create = libc::NLM_F_CREATE;
         let new_table = Message::new(kind(NFT_MSG_NEWTABLE), create, &nfgen()).text(NFTA_TABLE_NAME, table);
-        // Deleting what was just made sure to exist: so the whole works whether it was there or not.
-        let delete = Message::new(kind(NFT_MSG_DELTABLE), 0, &nfgen()).text(NFTA_TABLE_NAME, table);
         let chain = Message::new(kind(NFT_MSG_NEWCHAIN), create, &nfgen())
             .text(NFTA_CHAIN_TABLE, table)
             .text(NFTA_CHAIN_NAME, CHAIN)
@@ -99,7 +97,14 @@ impl TableSocket {
             .text(NFTA_RULE_TABLE, table)
             .text(NFTA_RULE_CHAIN, CHAIN)
             .nest(NFTA_RULE_EXPRESSIONS, |list| masquerade(list, network, prefix, bridge));
-        self.transaction(vec![new_table.clone(), delete, new_table, chain, rule])
+        let mut messages = vec![new_table.clone(), chain, rule];
+        // Only where it must be: after a transaction that deletes, closing the socket waits for the kernel's cleaning
+        // up, some 10 ms. The table is made sure to exist before, in case somebody deletes it meanwhile.
+        if self.exists(table)? {
+            let delete = Message::new(kind(NFT_MSG_DELTABLE), 0, &nfgen()).text(NFTA_TABLE_NAME, table);
+            messages.splice(0..0, [new_table, delete]);
+        }
+        self.transaction(messages)
     }
 
     /// Fine if it is not there.
