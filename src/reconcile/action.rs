@@ -13,7 +13,7 @@ pub enum Action {
     EnsureSandbox { uid: PodUid },
     /// Looks into the local store -> `ImageFound` or `ImageMissing`.
     ResolveImage { uid: PodUid, container: ContainerName },
-    /// -> `Started` or `StartFailed`; later `Exited` or `Lost`.
+    /// -> `Started`, `StartFailed` or `Lost`; after `Started`, later `Exited` or `Lost`.
     Start { uid: PodUid, container: ContainerName, attempt: u32, image: Box<ImageFacts> },
     /// Sends `signal` to the container's init; no answer but the exit.
     Signal { uid: PodUid, container: ContainerName, id: ContainerId, signal: i32 },

@@ -73,9 +73,9 @@ pub fn apply(state: &mut NodeState, event: Event, now: Now) {
                 c.exited(termination, fate.policy).then_some((StageName::Exited, now))
             });
         }
-        Event::Lost { uid, container, id } => {
+        Event::Lost { uid, container, id, attempt } => {
             on_container(state, &uid, &container, now, |c, fate| {
-                c.lost(&id, fate.policy, now).then_some((StageName::Exited, now))
+                c.lost(&id, attempt, fate, now).then_some((StageName::Exited, now))
             });
         }
     }

@@ -306,15 +306,20 @@ impl ContainerState {
         true
     }
 
-    pub(super) fn lost(&mut self, id: &ContainerId, policy: RestartPolicy, now: Now) -> bool {
-        let Run::Running { running, stop } = &self.run else { return false };
-        if running.id != *id {
-            return false;
-        }
-        let asked = *stop != Stop::No;
-        let (image, image_id) = (running.image.clone(), running.image_id.clone());
-        let lost = lost_termination(id.clone(), running.attempt, image, image_id, running.started_at, now);
-        self.end(lost, asked, policy);
+    pub(super) fn lost(&mut self, id: &ContainerId, attempt: u32, fate: Fate, now: Now) -> bool {
+        let (asked, image, image_id, started_at) = match &self.run {
+            Run::Running { running, stop } if running.id == *id => {
+                (*stop != Stop::No, running.image.clone(), running.image_id.clone(), running.started_at)
+            }
+            // The monitor died before it told how the start went: the program may have run.
+            Run::Starting { attempt: expected, image, since } if *expected == attempt => {
+                self.created = self.created.saturating_add(1);
+                (fate.stopping, image.reference.clone(), image.image_id.clone(), since.wall)
+            }
+            _ => return false,
+        };
+        let lost = lost_termination(id.clone(), attempt, image, image_id, started_at, now);
+        self.end(lost, asked, fate.policy);
         true
     }
 

@@ -73,11 +73,13 @@ pub enum Event {
         container: ContainerName,
         termination: Termination,
     },
-    /// The monitor is gone and left no exit record; the container's cgroup has been killed and emptied.
+    /// The monitor is gone and left no exit record; the container's cgroup has been killed and emptied. Also the answer
+    /// to a `Start` whose monitor died before it told how the start went.
     Lost {
         uid: PodUid,
         container: ContainerName,
         id: ContainerId,
+        attempt: u32,
     },
     /// Sandbox and its network are gone; directories and logs are still there (finished pod, stop-pods).
     SandboxStopped {
@@ -87,7 +89,8 @@ pub enum Event {
         uid: PodUid,
         message: String,
     },
-    /// Nothing of the pod is left: processes, cgroup, mounts, network, directories.
+    /// Nothing of the pod is left: processes, cgroup, mounts, network, directories. No event of its containers comes
+    /// after it: the next pod of this UID may start with the same attempt numbers.
     Removed {
         uid: PodUid,
     },

@@ -63,11 +63,14 @@ pub enum Found {
     Interrupted(Termination),
     /// An intent without an exit record and without a living monitor.
     Lost { id: ContainerId, attempt: u32 },
+    /// An intent that never became a container, or a start that failed before libcontainer: its attempt is used up.
+    NotCreated { attempt: u32 },
 }
 
 impl Found {
     fn attempt(&self) -> u32 {
         match self {
+            Found::NotCreated { attempt } => *attempt,
             Found::Running(running) => running.attempt,
             Found::Exited(termination) | Found::Interrupted(termination) => termination.attempt,
             Found::Lost { attempt, .. } => *attempt,
@@ -118,33 +121,46 @@ pub fn adopt_container(
 ) -> AdoptedContainer {
     let same_boot = memo.is_some_and(|(pod, _)| pod.boot == *boot);
     let kept = memo.map(|(_, container)| container);
+    let (known_attempts, known_created) = kept.map_or((0, 0), |k| (k.next_attempt, k.created));
+    let used = found.iter().map(|f| f.attempt() + 1).max().unwrap_or(0);
+    let unseen = |f: &&Found| matches!(f, Found::NotCreated { .. }) && f.attempt() >= known_attempts;
+    let not_created = u32::try_from(found.iter().filter(unseen).count()).unwrap_or(0);
+    found.retain(|f| !matches!(f, Found::NotCreated { .. }));
     found.sort_by_key(Found::attempt);
     let (remembered, before) = match kept {
         None => (AdoptedState::None, None),
         Some(kept) => (remembered(kept, same_boot, now), kept.last.clone()),
     };
-    let newest = found.pop();
-    let second = found.pop().and_then(termination_of);
-    let (next_attempt, created) = kept.map_or((0, 0), |k| (k.next_attempt, k.created));
-    let known_attempt = attempt_of(&remembered);
-    let (state, last) = match newest {
-        None => (remembered, before),
-        Some(newest) if known_attempt.is_some_and(|known| known > newest.attempt()) => (remembered, before),
-        Some(newest) if known_attempt == Some(newest.attempt()) => (joined(newest, &remembered), second.or(before)),
-        Some(newest) => {
-            let last = second.or_else(|| state_termination(&remembered, now));
-            (fresh(newest), last)
-        }
-    };
-    // Starts after the memory was last written: each made a container.
-    let unseen = attempt_of(&state).map_or(0, |attempt| (attempt + 1).saturating_sub(next_attempt));
+    let (state, last) = newest(found, remembered, before, now);
+    let next_attempt = known_attempts.max(used);
     AdoptedContainer {
         name: name.clone(),
         last: last.map(|t| on_this_clock(t, same_boot, now)),
         state,
-        next_attempt: next_attempt + unseen,
-        created: created + unseen,
+        next_attempt,
+        // Every attempt after the memory was last written made a container, but for those that are known not to.
+        created: known_created + (next_attempt - known_attempts).saturating_sub(not_created),
         backoff: kept.and_then(|k| k.backoff).filter(|_| same_boot),
+    }
+}
+
+/// The newest attempt that is found or remembered, and the end before it.
+fn newest(
+    mut found: Vec<Found>,
+    remembered: AdoptedState,
+    before: Option<Termination>,
+    now: Now,
+) -> (AdoptedState, Option<Termination>) {
+    let known = attempt_of(&remembered);
+    let Some(newest) = found.pop() else { return (remembered, before) };
+    let second = found.pop().and_then(termination_of);
+    match known {
+        Some(known) if known > newest.attempt() => (remembered, before),
+        Some(known) if known == newest.attempt() => (joined(newest, &remembered), second.or(before)),
+        Some(_) | None => {
+            let last = second.or_else(|| state_termination(&remembered, now));
+            (fresh(newest), last)
+        }
     }
 }
 
@@ -183,6 +199,7 @@ fn fresh(found: Found) -> AdoptedState {
         Found::Exited(t) => AdoptedState::Terminated(t),
         Found::Interrupted(t) => AdoptedState::Interrupted(t),
         Found::Lost { id, attempt } => AdoptedState::Lost { id, attempt },
+        Found::NotCreated { .. } => AdoptedState::None,
     }
 }
 
@@ -198,7 +215,7 @@ fn attempt_of(state: &AdoptedState) -> Option<u32> {
 fn termination_of(found: Found) -> Option<Termination> {
     match found {
         Found::Exited(t) | Found::Interrupted(t) => Some(t),
-        Found::Running(_) | Found::Lost { .. } => None,
+        Found::Running(_) | Found::Lost { .. } | Found::NotCreated { .. } => None,
     }
 }
 

@@ -12,7 +12,7 @@ pub mod state;
 pub mod timeline;
 
 mod apply;
-mod plan;
+pub mod plan;
 mod quantity;
 
 pub mod memo;

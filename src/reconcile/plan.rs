@@ -117,8 +117,10 @@ fn advance(pod: &mut PodState, marker: bool, now: Now) {
     }
 }
 
+/// Some container will start, now or after a wait.
 fn wants_sandbox(pod: &PodState) -> bool {
-    pod.containers.iter().any(|c| matches!(c.run, Run::Idle | Run::Resolving { .. } | Run::Ready { .. }))
+    let rests = |c: &ContainerState| c.is_live() || matches!(c.run, Run::Done | Run::Interrupted);
+    !pod.containers.iter().all(rests)
 }
 
 /// Emits what is due for one pod.

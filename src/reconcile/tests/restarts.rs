@@ -135,7 +135,7 @@ fn a_container_that_nobody_saw_end_restarts_by_policy() {
         let mut bench = Bench::new();
         let pod = StaticPod { restart_policy: policy, ..base_pod() };
         bench.run(&pod);
-        let lost = Event::Lost { uid: pod.uid.clone(), container: name("c"), id: id("c", 0) };
+        let lost = Event::Lost { uid: pod.uid.clone(), container: name("c"), id: id("c", 0), attempt: 0 };
         assert_eq!(bench.after(lost), emitted, "{policy:?}");
         assert_eq!(bench.container_state(&pod, "c"), "Terminated ContainerStatusUnknown 137");
     }

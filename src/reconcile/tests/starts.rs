@@ -153,6 +153,21 @@ fn an_exit_that_overtakes_the_news_of_its_start_is_that_containers_exit() {
 }
 
 #[test]
+fn a_monitor_that_dies_before_it_tells_how_the_start_went_counts_as_a_crash() {
+    let mut bench = Bench::new();
+    let pod = base_pod();
+    bench.desire(&[&pod]);
+    bench.make_sandbox(&pod);
+    bench.found(&pod, "c");
+    let lost = Event::Lost { uid: pod.uid.clone(), container: name("c"), id: id("c", 0), attempt: 0 };
+    assert_eq!(bench.after(lost), ["ResolveImage c"]);
+    assert_eq!(bench.container_state(&pod, "c"), "Terminated ContainerStatusUnknown 137");
+    bench.found(&pod, "c");
+    bench.started(&pod, "c", 1);
+    assert_eq!(bench.restarts(&pod), 1);
+}
+
+#[test]
 fn facts_of_unknown_pods_and_containers_and_repeated_facts_change_nothing() {
     let mut bench = Bench::new();
     let pod = base_pod();
@@ -166,7 +181,7 @@ fn facts_of_unknown_pods_and_containers_and_repeated_facts_change_nothing() {
         Event::SandboxFailed { uid: pod.uid.clone(), message: String::new() },
         Event::SandboxStopped { uid: pod.uid.clone() },
         Event::Removed { uid: pod.uid.clone() },
-        Event::Lost { uid: pod.uid.clone(), container: name("c"), id: id("c", 9) },
+        Event::Lost { uid: pod.uid.clone(), container: name("c"), id: id("c", 9), attempt: 9 },
         Event::Prepared { uid: stranger.uid.clone() },
         Event::Removed { uid: stranger.uid.clone() },
     ];
