@@ -122,6 +122,7 @@ fn route(request: &Request) -> Result<Route, Response> {
         }
         ["pinlet", "v1", "manifests"] => ("GET", plain(Query::Manifests)),
         ["pinlet", "v1", "images"] => ("GET", plain(Query::Images)),
+        ["pinlet", "v1", "stop"] => ("GET", plain(Query::StopProgress)),
         ["pinlet", "v1", "version"] => ("GET", plain(Query::Version)),
         ["pinlet", "v1", "explain"] => ("GET", plain(Query::Explain(explain_target(request)?))),
         // A request of the wrong method has no body to read the paths from.
@@ -229,6 +230,7 @@ fn shaped(answer: Answer, shape: Shape) -> Response {
         (Answer::Manifests(report), _) => Response::json(&report),
         (Answer::Explain(report), _) => Response::json(&report),
         (Answer::Images(images), _) => Response::json(&images),
+        (Answer::StopProgress(progress), _) => Response::json(&progress),
         (Answer::Imported(outcomes), _) => Response::json(&outcomes),
         (Answer::Pods(_) | Answer::Log(_) | Answer::Session(_), _) => {
             Response::text(500, "the agent answered another question")

@@ -3,7 +3,7 @@
 //! The loop takes [`Pending`]s from its end of the channel when its waker fires, and answers each one at once or hands
 //! its [`Reply`] to a worker (what needs the disk). A reply that is dropped unanswered becomes a 500, never a hang.
 
-use super::wire::{ExecRequest, ExplainReport, ImageEntry, ImportOutcome, ManifestsReport, VersionInfo};
+use super::wire::{ExecRequest, ExplainReport, ImageEntry, ImportOutcome, ManifestsReport, StopProgress, VersionInfo};
 use crate::model::id::{PodKey, ProcessRef};
 use crate::sys::poll::Waker;
 use k8s_openapi::api::core::v1 as core_v1;
@@ -36,6 +36,8 @@ pub enum Query {
     Import(Vec<PathBuf>),
     /// -> `Log`, or `Refused` with the kubelet's 400 or 404.
     Log(LogRequest),
+    /// The client has left the stop marker and waits -> `StopProgress`.
+    StopProgress,
     /// -> `Session`, or `Refused`.
     Exec {
         pod: PodKey,
@@ -89,6 +91,7 @@ pub enum Answer {
     Images(Vec<ImageEntry>),
     Imported(Vec<ImportOutcome>),
     Log(LogPlace),
+    StopProgress(StopProgress),
     Session(Session),
     /// An HTTP status (400, 404, 409, 500, 503) and what is wrong, in the kubelet's words where it has some.
     Refused {

@@ -3,7 +3,7 @@
 use super::listen::{CONNECTIONS_MAX, Server};
 use super::query::{Answer, Asker, LogPlace, Pending, Query, Session};
 use super::wire::{
-    ExecExit, ExplainReport, ImportOutcome, ManifestReport, ManifestState, ManifestsReport, VersionInfo,
+    ExecExit, ExplainReport, ImportOutcome, ManifestReport, ManifestState, ManifestsReport, StopProgress, VersionInfo,
 };
 use super::{frame, http};
 use crate::model::id::{Pid, ProcessRef};
@@ -107,6 +107,10 @@ fn table(query: Query) -> Option<Answer> {
             Some(Answer::Imported(paths.into_iter().map(outcome).collect()))
         }
         Query::Log(_) => Some(Answer::no_such_pod("x")),
+        Query::StopProgress => {
+            let left = vec!["default/a-n".to_owned()];
+            Some(Answer::StopProgress(StopProgress { marker_seen: true, left, largest_grace_seconds: 30 }))
+        }
         Query::Exec { .. } => None,
     }
 }
@@ -134,6 +138,7 @@ fn each_path_has_its_answer() {
     assert!(fixture.get("/pinlet/v1/manifests").1.contains("accepted"));
     assert!(fixture.get("/pinlet/v1/explain?name=a+b").1.contains("\"ok\":true"));
     assert_eq!(fixture.get("/pinlet/v1/explain?path=%2Fx%2Fa%20b").0, 200);
+    assert!(fixture.get("/pinlet/v1/stop").1.contains("\"marker_seen\":true"));
     assert_eq!(fixture.get("/pinlet/v1/images").1, "[]");
 }
 

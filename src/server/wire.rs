@@ -192,6 +192,17 @@ pub struct VersionInfo {
     pub pid: u32,
 }
 
+/// How far stopping all pods is, since the stop marker was left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopProgress {
+    /// The agent has seen the marker: it stops pods and starts none.
+    pub marker_seen: bool,
+    /// `namespace/full-name` of the pods of which something still runs.
+    pub left: Vec<String>,
+    /// The largest grace period of all pods.
+    pub largest_grace_seconds: u64,
+}
+
 /// A window's size, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Replaces `path` by rename: survives `kill -9` of the writer, not a power cut. For the run dir.
@@ -66,6 +66,11 @@ impl Lock {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The inode of the locked file, by which a file that replaced it is told apart.
+    pub fn inode(&self) -> io::Result<u64> {
+        self.file.metadata().map(|meta| meta.ino())
     }
 
     /// Leaves a line in the lock's file, such as the owner's pid, for whoever finds it taken.

@@ -19,5 +19,6 @@ pub mod rooted;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod term;
 pub mod unix_socket;
 pub mod watch;
