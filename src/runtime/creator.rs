@@ -61,10 +61,10 @@ enum CreateError {
     WriteSpec(#[source] io::Error),
     #[error("the container's output cannot be given to its user")]
     Output(#[source] io::Error),
-    #[error("failed to create container")]
-    Build(#[source] LibcontainerError),
-    #[error("failed to start container")]
-    Start(#[source] LibcontainerError),
+    #[error("failed to create container: {0}")]
+    Build(String),
+    #[error("failed to start container: {0}")]
+    Start(String),
 }
 
 impl CreateError {
@@ -178,7 +178,7 @@ fn hand_over_output(stdout: &OwnedFd, stderr: &OwnedFd, uid: u32) -> Result<(), 
 fn build(dir: &Path, stdout: OwnedFd, stderr: OwnedFd, line: Leaked) -> Result<(), CreateError> {
     let builder = ContainerBuilder::new(STATE.to_owned(), SyscallType::default())
         .with_root_path(dir)
-        .map_err(CreateError::Build)?
+        .map_err(|e| CreateError::Build(plain(&e)))?
         .with_executor(ReportingExecutor::new(line, None))
         .with_stdout(stdout)
         .with_stderr(stderr)
@@ -186,9 +186,25 @@ fn build(dir: &Path, stdout: OwnedFd, stderr: OwnedFd, line: Leaked) -> Result<(
         .with_systemd(false)
         .with_detach(true)
         .as_sibling(true);
-    let mut container: Container = builder.build().map_err(CreateError::Build)?;
+    let mut container: Container = builder.build().map_err(|e| CreateError::Build(plain(&e)))?;
     if let Some(pid) = container.pid() {
         Progress::Created(pid.as_raw()).send(line);
     }
-    container.start().map_err(CreateError::Start)
+    container.start().map_err(|e| CreateError::Start(plain(&e)))
+}
+
+/// libcontainer's chain without the words by which its processes pass an error on.
+pub(super) fn plain(error: &LibcontainerError) -> String {
+    const WRAPPERS: [&str; 4] = [
+        "failed to create container: ",
+        "exec process failed with error ",
+        "error in executing process : ",
+        "intermediate process error ",
+    ];
+    let text = chain(error);
+    let mut rest = text.as_str();
+    while let Some(inner) = WRAPPERS.iter().find_map(|w| rest.strip_prefix(w)) {
+        rest = inner;
+    }
+    rest.to_owned()
 }

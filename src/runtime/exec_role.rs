@@ -4,7 +4,7 @@
 //! It is exec'd, single-threaded, and joins the container's cgroups before anything else. Its own mount namespace
 //! holds what libcontainer leaves behind (sockets, links), so that all of it goes with the role, however that ends.
 
-use super::creator::{CONFIG, STATE};
+use super::creator::{CONFIG, STATE, plain};
 use super::exec::{Answer, ORDER_BYTES_MAX, Order};
 use super::executor::ReportingExecutor;
 use super::launch::{Launch, LaunchFile};
@@ -139,7 +139,7 @@ fn build(own: &Path, init: OwnedFd, tty: bool, control: &OwnedFd) -> Result<Ente
     let executor = ReportingExecutor::new(their_line, Some(init));
     let builder = ContainerBuilder::new(STATE.to_owned(), SyscallType::default())
         .with_root_path(own)
-        .map_err(|e| chain(&e))?
+        .map_err(|e| plain(&e))?
         .with_executor(executor)
         .with_console_socket(tty.then(|| own.join(CONSOLE)))
         .as_tenant()
@@ -157,7 +157,7 @@ fn build(own: &Path, init: OwnedFd, tty: bool, control: &OwnedFd) -> Result<Ente
     keep.extend(terminal.as_ref().map(|fd| fd.as_fd()));
     // Our copy of the other end goes too: the line ends when the process has exec'd or died.
     process::close_all_but(&keep);
-    judge(built.map(|pid| pid.as_raw()).map_err(|e| chain(&e)), &line, terminal)
+    judge(built.map(|pid| pid.as_raw()).map_err(|e| plain(&e)), &line, terminal)
 }
 
 fn judge(built: Result<i32, String>, line: &OwnedFd, terminal: Option<OwnedFd>) -> Result<Entered, String> {

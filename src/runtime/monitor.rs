@@ -196,6 +196,7 @@ impl Monitor {
         match told.init {
             Some(init) if told.started => Ok(Running { init, started_at: Wall(clock::realtime_ns()), warnings }),
             init => {
+                self.await_creator();
                 let how = match self.ended.creator_end {
                     Some(Ended::Signal(signal)) => format!("it was killed by signal {signal}"),
                     Some(Ended::Code(code)) => format!("it ended with code {code}"),
@@ -204,6 +205,17 @@ impl Monitor {
                 let stage = if init.is_some() { FailedStage::Run } else { FailedStage::Create };
                 Err(Failure { stage, message: format!("the container could not be created: {how}") })
             }
+        }
+    }
+
+    /// Its line may be seen to end before it is.
+    fn await_creator(&mut self) {
+        for _ in 0..REMOVE_TRIES {
+            self.reap(None);
+            if self.ended.creator_end.is_some() {
+                return;
+            }
+            let _ = process::wait_readable([Some(self.children.as_fd())], Some(LOOK_LAST));
         }
     }
 

@@ -39,9 +39,13 @@ pub fn unblock_signals() {
 /// Default dispositions, whatever the parent ignored (a SIGCHLD that is ignored has no status to wait for) or Rust's
 /// start-up code did (SIGPIPE).
 pub fn default_dispositions() {
+    // The kernel's own structure, all zero: SIG_DFL, no flags, nothing masked. C libraries refuse to touch the two or
+    // three numbers that they use themselves, which a parent may have left ignored all the same.
+    let default = [0u64; 4];
     for signal in SIGNALS {
-        // SAFETY: SIG_DFL for each number; the few that cannot be set fail without harm.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        let none: *mut u64 = std::ptr::null_mut();
+        // SAFETY: reads 32 bytes; SIGKILL and SIGSTOP are refused without harm.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
     }
 }
 

@@ -5,5 +5,9 @@
 
 mod host;
 
+mod confinement;
 mod execs;
 mod exits;
+mod failures;
+mod faults;
+mod logs;

@@ -49,12 +49,13 @@ impl Hierarchies {
         if all_at_once && self.is_pure_v2() {
             return Ok(());
         }
-        let freezer = self.v1("freezer").map(|h| h.at(path).join("freezer.state")).filter(|_| !all_at_once);
-        if let Some(state) = &freezer {
+        let freezer = self.v1("freezer").map(|h| h.at(path).join("freezer.state"));
+        if let Some(state) = freezer.as_ref().filter(|_| !all_at_once) {
             freeze(state);
         }
         let killed = self.pids(path).into_iter().try_for_each(|pid| self.kill_one(pid, path));
         if let Some(state) = &freezer {
+            // Whoever froze it: what is frozen on v1 does not die.
             let _ = write(state, "THAWED");
         }
         killed

@@ -138,7 +138,7 @@ impl CriLog {
             parts[used + 1] = IoSlice::new(line);
             used += 2;
             if used == PARTS_MAX {
-                self.write_parts(&mut parts);
+                self.write_parts(&parts);
                 used = 0;
             }
         }
@@ -148,42 +148,61 @@ impl CriLog {
             used += 1;
         }
         if used > 0 {
-            self.write_parts(&mut parts[..used]);
+            self.write_parts(&parts[..used]);
         }
         if self.size >= self.rotate_at && self.target.max_bytes > 0 {
             self.rotate();
         }
     }
 
-    /// All parts or nothing: half a line would spoil the file for its readers.
-    fn write_parts(&mut self, parts: &mut [IoSlice<'_>]) {
-        let text: usize = parts.iter().skip(1).step_by(2).map(|p| p.len()).sum();
+    /// Whole lines, as many as fit: half a line would spoil the file for its readers. `parts` are header, text, and an
+    /// end for a partial line.
+    fn write_parts(&mut self, parts: &[IoSlice<'_>]) {
+        let text = |parts: &[IoSlice<'_>]| parts.iter().skip(1).step_by(2).map(|p| p.len() as u64).sum::<u64>();
         if self.lost.bytes > 0 {
-            // Still failing: the losses could not be told.
-            self.lost.bytes += text as u64;
+            // The losses could not even be told.
+            self.lost.bytes += text(parts);
             return;
         }
-        if let Err(error) = self.write_all(parts) {
-            let _ = self.file.set_len(self.size);
-            self.lost = Lost { bytes: text as u64, why: error.raw_os_error() };
+        let mut left = [IoSlice::new(&[]); PARTS_MAX];
+        left[..parts.len()].copy_from_slice(parts);
+        let before = self.size;
+        if let Err(error) = self.write_all(&mut left[..parts.len()]) {
+            let mut end = before;
+            let mut whole = 0;
+            for line in parts.chunks_exact(2).take_while(|line| line[1].ends_with(b"\n")) {
+                let next = end + (line[0].len() + line[1].len()) as u64;
+                if next > self.size {
+                    break;
+                }
+                (end, whole) = (next, whole + 2);
+            }
+            self.cut_to(end);
+            self.lost = Lost { bytes: text(&parts[whole..]), why: error.raw_os_error() };
         }
     }
 
+    /// Counts what was written also when it fails.
     fn write_all(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut written = 0;
         while !parts.is_empty() {
             match self.file.write_vectored(parts) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    written += n;
+                    self.size += n as u64;
                     IoSlice::advance_slices(&mut parts, n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        self.size += written as u64;
         Ok(())
+    }
+
+    fn cut_to(&mut self, size: u64) {
+        // Somebody else may have made it shorter; what is no file cannot be cut, and need not.
+        let real = self.file.metadata().map_or(size, |m| m.len());
+        let _ = self.file.set_len(size.min(real));
+        self.size = size;
     }
 
     /// One line in the place of what was lost, as soon as it can be written.
@@ -195,12 +214,10 @@ impl CriLog {
         let text = format!("pinlet: {} bytes of output were lost here: {why}\n", self.lost.bytes);
         let mut header = [0; stamp::HEADER_BYTES_MAX];
         let header = stamp::header(&mut header, crate::sys::clock::realtime_ns(), "stderr", 'F');
-        let mut parts = [IoSlice::new(header), IoSlice::new(text.as_bytes())];
-        match self.write_all(&mut parts) {
+        let before = self.size;
+        match self.write_all(&mut [IoSlice::new(header), IoSlice::new(text.as_bytes())]) {
             Ok(()) => self.lost = Lost::default(),
-            Err(_) => {
-                let _ = self.file.set_len(self.size);
-            }
+            Err(_) => self.cut_to(before),
         }
     }
 

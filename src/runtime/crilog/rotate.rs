@@ -44,6 +44,11 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Stamps and paths, oldest first; a stamp is the same whether its file is compressed or not.
 fn rotated_files(target: &LogTarget) -> io::Result<Vec<(String, PathBuf)>> {
+    Ok(files(target)?.into_iter().filter(|(stamp, _)| !stamp.ends_with(".tmp")).collect())
+}
+
+/// With what a compressor has begun.
+fn files(target: &LogTarget) -> io::Result<Vec<(String, PathBuf)>> {
     let (Some(dir), Some(live)) = (target.path.parent(), target.path.file_name().and_then(|n| n.to_str())) else {
         return Ok(Vec::new());
     };
@@ -52,7 +57,7 @@ fn rotated_files(target: &LogTarget) -> io::Result<Vec<(String, PathBuf)>> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let stamp = name.to_str().and_then(|n| n.strip_prefix(&prefix)).map(|s| s.strip_suffix(".gz").unwrap_or(s));
-        if let Some(stamp) = stamp.filter(|s| s.starts_with(|c: char| c.is_ascii_digit()) && !s.ends_with(".tmp")) {
+        if let Some(stamp) = stamp.filter(|s| s.starts_with(|c: char| c.is_ascii_digit())) {
             found.push((stamp.to_owned(), dir.join(&name)));
         }
     }
@@ -94,8 +99,8 @@ impl Compressor {
     pub fn stop(self, target: &LogTarget) {
         let _ = spawn::signal(&self.child.pidfd, spawn::SIGKILL);
         let _ = spawn::wait(&self.child.pidfd);
-        for (_, path) in rotated_files(target).unwrap_or_default() {
-            let _ = fs::remove_file(with_suffix(&path, ".tmp"));
+        for (_, path) in files(target).unwrap_or_default().into_iter().filter(|(stamp, _)| stamp.ends_with(".tmp")) {
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -118,7 +123,8 @@ fn compress(path: &Path) -> io::Result<()> {
     let aside = with_suffix(path, ".tmp");
     let mut encoder = GzEncoder::new(File::create(&aside)?, Compression::default());
     let outcome = io::copy(&mut File::open(path)?, &mut encoder).and_then(|_| encoder.finish());
-    let outcome = outcome.and_then(|_| fs::rename(&aside, with_suffix(path, ".gz")));
+    // A rotation may have removed it as one too many meanwhile: then it does not come back.
+    let outcome = outcome.and_then(|_| fs::metadata(path)).and_then(|_| fs::rename(&aside, with_suffix(path, ".gz")));
     match outcome {
         Ok(()) => fs::remove_file(path),
         Err(error) => {
