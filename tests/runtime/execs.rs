@@ -73,13 +73,13 @@ fn standard_input_arrives_and_ends() {
 fn a_terminal_is_one_and_has_a_size() {
     let host = Host::new();
     let container = host.sh("sleep 1000").user("web").started();
-    let script = "tty; read line; stty size; echo $TERM; echo x > /dev/tty; exit 9";
+    let script = "read line; tty; stty size; echo $TERM; echo x > /dev/tty; exit 9";
     let mut child = spawn_exec(&ExecRequest { tty: true, ..request(&container, &["/bin/sh", "-c", script]) }).unwrap();
     child.resize(33, 101).unwrap();
     let mut terminal = child.terminal.as_ref().unwrap().try_clone().unwrap();
     terminal.write_all(b"go\n").unwrap();
     let text = all_of(&mut terminal);
-    assert_eq!(text, "/dev/pts/0\r\ngo\r\n33 101\r\nxterm\r\nx\r\n");
+    assert_eq!(text, "go\r\n/dev/pts/0\r\n33 101\r\nxterm\r\nx\r\n");
     assert_eq!(child.wait(), ExecOutcome::Exited(ExitStatus::Code(9)));
 }
 
