@@ -7,4 +7,5 @@ pub mod logger;
 pub mod notify;
 pub mod paths;
 pub mod preflight;
+pub mod session;
 pub mod worker;
