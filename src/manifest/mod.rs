@@ -4,7 +4,11 @@
 //! what each file stands for and decides which pods should run. Foreign bytes never enter the agent: it sees only what
 //! the child answers. A file that goes bad, or a directory that vanishes, stops nothing.
 
+pub mod check;
 pub mod decode;
+pub mod read;
+pub mod scan;
+pub mod table;
 
 mod admit;
 mod defaults;
