@@ -74,17 +74,23 @@ pub fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     chain
 }
 
-/// Passes `inner` through and hashes what passes.
+/// Passes `inner` through, and hashes and counts what passes.
 #[derive(Debug)]
 pub struct HashingReader<R> {
     inner: R,
     hash: Sha256,
     len: u64,
+    failed: bool,
 }
 
 impl<R: Read> HashingReader<R> {
     pub fn new(inner: R) -> HashingReader<R> {
-        HashingReader { inner, hash: Sha256::new(), len: 0 }
+        HashingReader { inner, hash: Sha256::new(), len: 0, failed: false }
+    }
+
+    /// True if reading `inner` itself failed, whatever a decoder between here and the reader made of that.
+    pub fn failed(&self) -> bool {
+        self.failed
     }
 
     /// Reads to the end, then gives the digest of all that passed and its length in bytes.
@@ -96,7 +102,13 @@ impl<R: Read> HashingReader<R> {
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
+        let n = match self.inner.read(buffer) {
+            Ok(n) => n,
+            Err(error) => {
+                self.failed |= error.kind() != io::ErrorKind::Interrupted;
+                return Err(error);
+            }
+        };
         self.hash.update(&buffer[..n]);
         self.len += n as u64;
         Ok(n)

@@ -3,6 +3,8 @@
 //! A worker imports; the loop only asks [`store::Store::find`]. Nothing of an image counts as present before it would
 //! survive a power cut, and no byte of a layer is interpreted in the agent: that is the role `internal-unpack`.
 
+pub mod archive;
+pub mod catalogue;
 pub mod compression;
 pub mod digest;
 mod fixture;
@@ -10,4 +12,5 @@ pub mod layer;
 pub mod platform;
 pub mod reference;
 pub mod tar_stream;
+pub mod unpack;
 pub mod wire;
