@@ -1,16 +1,74 @@
 //! argv -> role. Everything else is in the library.
 
+use pinlet::agent::{offline, startup};
+use pinlet::cli::{self, Invocation, Outcome, StopPods};
+use pinlet::config::{Config, ConfigError};
+use pinlet::error::chain;
+use pinlet::{image, manifest, runtime};
+use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 
-fn main() {
-    let mut args = std::env::args_os().skip(1);
-    let role = args.next().unwrap_or_default();
-    if role == pinlet::runtime::exec::EXEC_ROLE {
-        let dir = args.next().unwrap_or_default();
-        pinlet::runtime::exec_role::main(Path::new(&dir));
+fn main() -> ExitCode {
+    match cli::classify(std::env::args_os().skip(1).collect()) {
+        Invocation::Run(flags) => run(flags),
+        Invocation::Internal(role, args) => internal(&role, &args),
+        Invocation::Client(args) => client(args),
     }
-    if role == pinlet::runtime::spawn::MONITOR_ROLE {
-        let dir = args.next().unwrap_or_default();
-        pinlet::runtime::monitor::main(Path::new(&dir));
+}
+
+fn run(flags: Vec<OsString>) -> ExitCode {
+    let config = match Config::from_args(flags) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    match startup::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", chain(&error));
+            if let Some(hint) = error.hint() {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    match error.exit_code() {
+        0 => println!("{error}"),
+        _ => eprintln!("{error}"),
+    }
+    ExitCode::from(error.exit_code())
+}
+
+/// The hidden roles: this binary started by itself.
+fn internal(role: &str, args: &[OsString]) -> ExitCode {
+    let dir = || Path::new(args.first().map(OsString::as_os_str).unwrap_or_default());
+    match role {
+        runtime::spawn::MONITOR_ROLE => runtime::monitor::main(dir()),
+        runtime::exec::EXEC_ROLE => runtime::exec_role::main(dir()),
+        manifest::decode::ROLE => manifest::decode::main(),
+        image::unpack::ROLE => image::unpack::main(),
+        other => {
+            eprintln!("{other} is no role of this program");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn client(args: Vec<OsString>) -> ExitCode {
+    let code = match cli::run(args) {
+        Outcome::Done(code) => code,
+        Outcome::Check { paths, offline } => offline::check(&paths, &offline),
+        Outcome::CheckNode { .. } => offline::check_node(),
+        Outcome::Explain { target, offline } => offline::explain(target.as_deref(), &offline),
+        Outcome::StopPods(StopPods { run_dir, root_dir: _, timeout, marker }) => {
+            let code = offline::stop_pods(&run_dir, timeout);
+            // Held until here: an agent that starts meanwhile waits for it.
+            drop(marker);
+            code
+        }
+    };
+    ExitCode::from(code)
 }

@@ -12,7 +12,7 @@ const QUEUE_LINES: usize = 1024;
 const STACK_BYTES: usize = 64 * 1024;
 
 /// Sets the process's logger up. `verbosity` is the kubelet's `--v`: 0-1 info, 2-4 info, 5 and more debug.
-pub fn init(verbosity: u8) -> io::Result<()> {
+pub fn init(verbosity: u32) -> io::Result<()> {
     let level = if verbosity >= 5 { log::LevelFilter::Debug } else { log::LevelFilter::Info };
     let (sender, receiver) = sync_channel(QUEUE_LINES);
     let dropped = Arc::new(AtomicU64::new(0));

@@ -4,8 +4,31 @@
 //! runs, and the loop must never touch a real file system.
 
 pub mod logger;
+pub mod node;
 pub mod notify;
+pub mod offline;
 pub mod paths;
 pub mod preflight;
-pub mod session;
+pub mod startup;
 pub mod worker;
+
+mod addresses;
+mod adopt;
+mod answers;
+mod execute;
+mod exits;
+mod explain;
+mod images;
+mod journal;
+mod manifests;
+mod monitors;
+mod outcome;
+mod pod_files;
+mod pods;
+mod preloads;
+mod records;
+mod run;
+mod session;
+mod spawning;
+mod start;
+mod stop;

@@ -1,5 +1,6 @@
 //! Where everything is (contract 4): the one place that puts a path together.
 
+use crate::config::Config;
 use crate::model::id::{ContainerId, ContainerName, PodKey, PodUid};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,16 @@ pub struct Paths {
 }
 
 impl Paths {
+    pub fn of(config: &Config) -> Paths {
+        Paths {
+            root: config.root_dir.clone(),
+            run: config.run_dir.clone(),
+            pod_logs: config.pod_logs_dir.clone(),
+            container_logs: config.container_logs_dir.clone(),
+            preload: config.preload_images_dir.clone(),
+        }
+    }
+
     pub fn root_lock(&self) -> PathBuf {
         self.root.join("lock")
     }
@@ -80,8 +91,8 @@ impl Paths {
     }
 
     /// One writable layer per start: `upper` and `work` below it.
-    pub fn writable_layer(&self, uid: &PodUid, container: &ContainerName, attempt: u32) -> PathBuf {
-        self.root_container(uid, container).join(attempt.to_string())
+    pub fn writable_layer(&self, uid: &PodUid, container: &ContainerName, id: &ContainerId) -> PathBuf {
+        self.root_container(uid, container).join(id.as_str().get(..12).unwrap_or_default())
     }
 
     /// `<pod-logs-dir>/<ns>_<name>_<uid>`.

@@ -128,6 +128,19 @@ fn names_other_cgroup_root(cmdline: &[u8], ours: &Path) -> bool {
     value.is_some_and(|theirs| clean(Path::new(&theirs)) != clean(ours))
 }
 
+/// Pins made in another mount namespace than pid 1's are not seen by the host. Only where that can be read.
+pub fn warn_of_foreign_mount_namespace() {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt"));
+    if let (Ok(own), Ok(first)) = (namespace("self"), namespace("1"))
+        && own != first
+    {
+        log::warn!(
+            "the agent runs in a mount namespace of its own: pods' volumes do not follow the host's mounts \
+             (a unit with PrivateTmp=, ProtectSystem= and the like makes one; the shipped unit does not)"
+        );
+    }
+}
+
 /// The node's name: the override, else the one kept at first start, else the host's (contract 3). A host's name that
 /// is not settled yet is used but not kept.
 pub fn node_name(paths: &Paths, given: Option<&str>, host_name: &str) -> Result<NodeName, PreflightError> {

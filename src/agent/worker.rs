@@ -8,6 +8,7 @@ use crate::model::id::PodUid;
 use crate::model::time::Mono;
 use crate::sys::poll::Waker;
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Enough for the deepest recursion that serde_json allows (128) over the v1 types; only touched pages count.
@@ -16,12 +17,18 @@ const STACK_BYTES: usize = 512 * 1024;
 /// Who waits for whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Reading the manifest directory and decoding.
+    /// Looking at the manifest directory.
     Manifests,
+    /// Decoding one manifest.
+    Decoding(PathBuf),
     /// Preloading and imports.
     Images,
-    /// What concerns the node: its address, its records.
+    /// What concerns the node: its address.
     Node,
+    /// Clients' questions that need the disk.
+    Queries,
+    /// Durable records of a pod: written behind everything else, so that no start ever waits for a sync.
+    Durable(PodUid),
     Pod(PodUid),
 }
 

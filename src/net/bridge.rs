@@ -93,6 +93,11 @@ impl Bridge {
         Ok(Bridge { name: name.to_owned(), subnet, table, written: Mutex::new(false) })
     }
 
+    /// The addresses of the pod network.
+    pub fn subnet(&self) -> Subnet {
+        self.subnet
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

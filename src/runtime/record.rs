@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub const VERSION: u32 = 1;
 const INTENT: &str = "intent.json";
@@ -37,11 +38,23 @@ pub struct Intent {
     pub image: String,
     pub image_id: String,
     pub stop_signal: i32,
+    /// `terminationGracePeriodSeconds`, for a stop without the agent.
+    #[serde(default = "default_grace_seconds")]
+    pub grace_seconds: u64,
     pub created: Now,
     pub log: PathBuf,
 }
 
+/// Kubernetes' default.
+fn default_grace_seconds() -> u64 {
+    30
+}
+
 impl Intent {
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds)
+    }
+
     pub fn cgroup_path(&self) -> PathBuf {
         self.cgroup_root.join(&self.cgroup_pod).join(self.id.as_str())
     }

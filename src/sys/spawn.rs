@@ -8,6 +8,8 @@ use std::ptr;
 
 pub const SIGKILL: i32 = libc::SIGKILL;
 pub const ESRCH: i32 = libc::ESRCH;
+/// What waiting for somebody else's child says.
+pub const NO_CHILD: i32 = libc::ECHILD;
 
 /// The descriptor under which a role finds the socket to whoever started it.
 pub const HANDSHAKE_FD: c_int = 3;

@@ -202,6 +202,20 @@ impl Hierarchies {
         found
     }
 
+    /// The cgroups directly below `path`, in any hierarchy.
+    pub fn leaves(&self, path: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for hierarchy in &self.all {
+            for entry in fs::read_dir(hierarchy.at(path)).into_iter().flatten().flatten() {
+                let leaf = path.join(entry.file_name());
+                if entry.file_type().is_ok_and(|t| t.is_dir()) && !found.contains(&leaf) {
+                    found.push(leaf);
+                }
+            }
+        }
+        found
+    }
+
     /// Whoever is in the monitors' cgroup, of this run or of an earlier one.
     pub fn monitors(&self, root: &Path) -> Vec<Pid> {
         self.pids(&root.join(MONITORS))

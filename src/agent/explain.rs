@@ -1,0 +1,146 @@
+//! Why a pod is as it is: the manifest's state, the core's reasons, the stages it passed, and what hangs.
+
+use super::run::Agent;
+use super::worker::Lane;
+use crate::model::id::PodKey;
+use crate::model::time::{Now, Wall};
+use crate::reconcile::state::{NodeState, PodState, Waiting};
+use crate::reconcile::status;
+use crate::reconcile::timeline;
+use crate::server::query::{Answer, ExplainTarget};
+use crate::server::wire::{ExplainReport, ManifestReport, ManifestState, ManifestsReport, Problem, Stage};
+use k8s_openapi::api::core::v1 as core_v1;
+use std::path::Path;
+use std::time::Duration;
+
+/// A job that takes longer is named: what it does takes milliseconds.
+const SLOW_JOB: Duration = Duration::from_secs(2);
+
+impl Agent {
+    pub(super) fn manifests_report(&self, now: Now) -> ManifestsReport {
+        ManifestsReport { manifests: self.manifests.reports(), notes: self.notes(now) }
+    }
+
+    pub(super) fn explain(&self, target: &ExplainTarget, now: Now) -> Answer {
+        let report = match target {
+            ExplainTarget::Path(path) => self.report_of_file(path),
+            ExplainTarget::Name { name, namespace } => self
+                .report_of_file(&self.node.config.manifest_path.join(name))
+                .or_else(|| self.report_of_pod(name, namespace.as_deref())),
+        };
+        match report {
+            Some(manifest) => Answer::Explain(Box::new(self.explain_manifest(manifest, now))),
+            None => match target {
+                ExplainTarget::Path(path) => {
+                    Answer::Refused { status: 404, message: format!("manifest {:?} not found", path.display()) }
+                }
+                ExplainTarget::Name { name, .. } => Answer::no_such_pod(name),
+            },
+        }
+    }
+
+    fn report_of_file(&self, path: &Path) -> Option<ManifestReport> {
+        self.manifests.reports().into_iter().find(|r| r.file == path)
+    }
+
+    /// By full name, else by manifest name; also a pod that is on its way out and has no file any more.
+    fn report_of_pod(&self, name: &str, namespace: Option<&str>) -> Option<ManifestReport> {
+        let fits = |key: &PodKey, manifest_name: &str| {
+            (key.name == name || manifest_name == name) && namespace.is_none_or(|ns| ns == key.namespace)
+        };
+        let known = self.core.pods().map(|p| &p.pod);
+        let waiting: Vec<Waiting> = self.core.waiting().collect();
+        let all = known.chain(waiting.iter().map(|w| &w.wanted.pod));
+        let mut fitting: Vec<_> = all.filter(|p| fits(&p.key, &p.manifest_name)).collect();
+        fitting.sort_by(|a, b| (a.key.name != name, &a.key).cmp(&(b.key.name != name, &b.key)));
+        let pod = fitting.first()?;
+        Some(self.report_of_file(&pod.source).unwrap_or_else(|| ManifestReport {
+            file: pod.source.clone(),
+            state: ManifestState::Accepted,
+            pod: Some(pod.key.to_string()),
+            problems: vec![Problem::new("the file is gone; its pod is being removed")],
+            more: 0,
+        }))
+    }
+
+    fn explain_manifest(&self, manifest: ManifestReport, now: Now) -> ExplainReport {
+        let mut reasons = Vec::new();
+        let mut stages = Vec::new();
+        let mut ok = false;
+        let state = manifest.pod.as_deref().and_then(|key| self.pod_named(key));
+        if let Some(pod) = state {
+            let is_ready = is_ready(pod, &self.core, now);
+            ok = manifest.state == ManifestState::Accepted && is_ready && !pod.is_terminating();
+            reasons.extend(status::reasons(pod, &self.core, now).into_iter().map(Problem::new));
+            stages = pod.timeline.stages().iter().map(stage).collect();
+            reasons.extend(self.slow_job(&Lane::Pod(pod.pod.uid.clone()), now));
+        }
+        for waiting in self.core.waiting() {
+            if manifest.pod.as_deref() == Some(&waiting.wanted.pod.key.to_string()) {
+                reasons.push(Problem::new(status::waiting_reason(&waiting.why)));
+            }
+        }
+        if !ok {
+            reasons.extend(self.notes(now));
+        }
+        ExplainReport { manifest, ok, reasons, stages }
+    }
+
+    fn pod_named(&self, key: &str) -> Option<&PodState> {
+        let (namespace, name) = key.split_once('/')?;
+        self.core.pod_by_key(&PodKey { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// What concerns the whole node.
+    fn notes(&self, now: Now) -> Vec<Problem> {
+        let mut notes = Vec::new();
+        if self.core.stop_marker() {
+            let path = self.node.paths.stop_marker();
+            notes.push(Problem {
+                text: format!("stop-pods was called: nothing is started while {} is there", path.display()),
+                hint: Some("restart the agent, or boot".to_owned()),
+            });
+        }
+        notes.extend(self.preloads.problems());
+        for lane in [Lane::Manifests, Lane::Images, Lane::Node, Lane::Queries] {
+            notes.extend(self.slow_job(&lane, now));
+        }
+        notes
+    }
+
+    fn slow_job(&self, lane: &Lane, now: Now) -> Option<Problem> {
+        let job = self.workers.underway(lane)?;
+        let for_long = now.mono.since(job.since);
+        (for_long >= SLOW_JOB && *lane != Lane::Images).then(|| Problem {
+            text: format!("the step {:?} has been under way for {} s", job.name, for_long.as_secs()),
+            hint: Some("a file system that it uses may hang: see `dmesg` and `cat /proc/mounts`".to_owned()),
+        })
+    }
+}
+
+fn is_ready(pod: &PodState, core: &NodeState, now: Now) -> bool {
+    let conditions = status::pod_status(pod, core, now).conditions.unwrap_or_default();
+    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+fn stage(stage: &timeline::Stage) -> Stage {
+    let name = match &stage.container {
+        Some(container) => format!("{} {container}", stage.name.as_str()),
+        None => stage.name.as_str().to_owned(),
+    };
+    let took = u64::try_from(stage.took.as_micros()).unwrap_or(u64::MAX);
+    Stage { name, at: Wall::rfc3339_nanos(stage.at.wall), took_micros: (took > 0).then_some(took) }
+}
+
+/// Pods that should run and have no place yet: shown as Pending, unless the one that they replace is shown.
+pub(super) fn waiting_pods(core: &NodeState) -> Vec<core_v1::Pod> {
+    core.waiting()
+        .filter(|w| core.pod_by_key(&w.wanted.pod.key).is_none())
+        .map(|w| {
+            let mut object = w.wanted.pod.object.clone();
+            object.metadata.creation_timestamp = Some(w.wanted.since.wall.to_time());
+            object.status = Some(core_v1::PodStatus { phase: Some("Pending".to_owned()), ..Default::default() });
+            object
+        })
+        .collect()
+}

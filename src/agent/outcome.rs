@@ -1,0 +1,39 @@
+//! What a worker's job came to, as one closed enum: taken up by the loop in its next turn.
+
+use super::preloads::PreloadReport;
+use super::start::PreparedStart;
+use crate::manifest::decode::{DecodeFailure, Decoded};
+use crate::manifest::scan::ScanResult;
+use crate::manifest::table::Ticket;
+use crate::model::id::{ContainerName, PodUid};
+use crate::model::observed::ImageProblem;
+use crate::reconcile::event::Event;
+use crate::runtime::pod_files::Stamp;
+use crate::runtime::sandbox::SandboxRecord;
+use std::net::IpAddr;
+
+#[derive(Debug)]
+pub enum Outcome {
+    /// Facts for the core, in order.
+    Facts(Vec<Event>),
+    /// A pod's sandbox is there, as this record says.
+    SandboxMade(Box<SandboxRecord>),
+    /// A container is ready to be spawned.
+    StartPrepared(Box<PreparedStart>),
+    /// The manifest directory as it is.
+    Scanned(ScanResult),
+    /// What the decoding child made of one manifest.
+    Decoded(Box<(Ticket, Result<Decoded, DecodeFailure>)>),
+    Preloaded(PreloadReport),
+    /// The store has no such image; told to the core only when no archive that may hold it is being read.
+    ImageMissing {
+        uid: PodUid,
+        container: ContainerName,
+        problem: ImageProblem,
+    },
+    NodeAddress(Option<IpAddr>),
+    /// How the files stand that pods are given from.
+    NodeFiles(Stamp),
+    /// The job answered its asker itself, or there is nothing to say.
+    Nothing,
+}

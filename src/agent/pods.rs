@@ -1,0 +1,151 @@
+//! Jobs that concern a pod as a whole: its directories, its sandbox and network, and taking all of it away.
+//!
+//! Each is idempotent: it may be repeated after a failure, or after an agent died in the middle of it.
+
+use super::node::Node;
+use super::outcome::Outcome;
+use super::pod_files;
+use super::records::{self, PodRecord};
+use super::start::remove_tree;
+use crate::error::chain;
+use crate::model::id::PodUid;
+use crate::model::pod::StaticPod;
+use crate::net::NetError;
+use crate::reconcile::event::Event;
+use crate::runtime::sandbox::{self, LinkRecord, SandboxRecord};
+use crate::runtime::volumes;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    #[error("cannot make {path}")]
+    MakeDirectory { path: PathBuf, source: io::Error },
+    #[error("cannot remove {path}")]
+    Remove { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Record(#[from] records::RecordError),
+    #[error(transparent)]
+    Volume(#[from] volumes::VolumeError),
+    #[error(transparent)]
+    Files(#[from] pod_files::FilesError),
+    #[error(transparent)]
+    Sandbox(#[from] sandbox::SandboxError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error("the pod wants a network of its own, and --network is none")]
+    NoNetwork,
+    #[error(transparent)]
+    Cgroup(#[from] crate::runtime::cgroup::CgroupError),
+}
+
+/// Worker: directories, the kept manifest and record, volumes, hosts and resolv.conf.
+pub fn prepare(node: &Node, pod: &Arc<StaticPod>, record: &PodRecord, manifest: Option<&[u8]>) -> Outcome {
+    let uid = pod.uid.clone();
+    let event = match try_prepare(node, pod, record, manifest) {
+        Ok(()) => Event::Prepared { uid },
+        Err(error) => Event::PrepareFailed { uid, message: chain(&error) },
+    };
+    Outcome::Facts(vec![event])
+}
+
+fn try_prepare(node: &Node, pod: &StaticPod, record: &PodRecord, manifest: Option<&[u8]>) -> Result<(), PodError> {
+    let root = node.paths.root_pod(&pod.uid);
+    make_dir(&root, 0o711)?;
+    make_dir(&node.paths.pod_log_dir(&pod.key, &pod.uid), 0o755)?;
+    records::note(node, &pod.uid, record, manifest)?;
+    Ok(volumes::prepare(pod, &node.pod_paths(&pod.uid))?)
+}
+
+/// Worker: cgroup, namespaces, shared memory and, for a pod network, the link with an address that is not in `taken`.
+pub fn ensure_sandbox(node: &Node, pod: &Arc<StaticPod>, taken: &[IpAddr]) -> Outcome {
+    let uid = pod.uid.clone();
+    match try_sandbox(node, pod, taken) {
+        Ok(record) => Outcome::SandboxMade(Box::new(record)),
+        Err(error) => {
+            // Half a sandbox is taken away, so that the next try starts from nothing.
+            take_sandbox_away(node, pod);
+            Outcome::Facts(vec![Event::SandboxFailed { uid, message: chain(&error) }])
+        }
+    }
+}
+
+fn try_sandbox(node: &Node, pod: &StaticPod, taken: &[IpAddr]) -> Result<SandboxRecord, PodError> {
+    for warning in node.hierarchies.ensure_pod(&node.cgroup_plan(pod, None, Default::default()))? {
+        log::warn!("{}: {warning}", pod.key);
+    }
+    let paths = node.pod_paths(&pod.uid);
+    let mut record = sandbox::create(pod, &paths, &node.boot, node.host.memory_bytes)?;
+    if record.pod_network && record.ip.is_none() {
+        attach(node, pod, &mut record, taken)?;
+    }
+    sandbox::write_record(&paths.sandbox, &record)?;
+    pod_files::refresh(node, pod, record.ip)?;
+    Ok(record)
+}
+
+fn attach(node: &Node, pod: &StaticPod, record: &mut SandboxRecord, taken: &[IpAddr]) -> Result<(), PodError> {
+    let bridge = node.bridge.as_ref().ok_or(PodError::NoNetwork)?;
+    let link = bridge.attach(&node.pod_paths(&pod.uid).net(), &pod.key, taken)?;
+    record.ip = Some(link.ip);
+    record.link = Some(LinkRecord { bridge: link.bridge, veth: link.veth, mac: link.mac });
+    Ok(())
+}
+
+/// Worker: the sandbox goes, the directories stay.
+pub fn stop_sandbox(node: &Node, pod: &Arc<StaticPod>) -> Outcome {
+    let uid = pod.uid.clone();
+    let event = match try_stop(node, pod) {
+        Ok(()) => Event::SandboxStopped { uid },
+        Err(error) => Event::SandboxStopFailed { uid, message: chain(&error) },
+    };
+    Outcome::Facts(vec![event])
+}
+
+/// Worker: nothing of the pod is left, in the kernel or on disk.
+pub fn remove(node: &Node, pod: &Arc<StaticPod>) -> Outcome {
+    let uid = pod.uid.clone();
+    let gone = try_stop(node, pod).and_then(|()| remove_dirs(node, &uid, pod));
+    let event = match gone {
+        Ok(()) => Event::Removed { uid },
+        Err(error) => Event::RemoveFailed { uid, message: chain(&error) },
+    };
+    Outcome::Facts(vec![event])
+}
+
+fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
+    let dir = node.paths.run_pod(&pod.uid);
+    let link = sandbox::read(&dir)?.and_then(|record| record.link);
+    if let (Some(link), Some(bridge)) = (&link, &node.bridge) {
+        bridge.detach(&link.veth)?;
+    }
+    sandbox::remove(&dir)?;
+    node.hierarchies.remove_pod(&node.config.cgroup_root, &node.pod_cgroup(pod))?;
+    if let Some(bridge) = node.bridge.as_ref().filter(|_| !pod.host_network) {
+        bridge.remove_if_unused()?;
+    }
+    Ok(())
+}
+
+fn remove_dirs(node: &Node, uid: &PodUid, pod: &StaticPod) -> Result<(), PodError> {
+    for path in [node.paths.root_pod(uid), node.paths.pod_log_dir(&pod.key, uid)] {
+        remove_tree(&path).map_err(|source| PodError::Remove { path, source })?;
+    }
+    Ok(())
+}
+
+/// What can be taken away is; what cannot is said, and tried again with the next step.
+pub fn take_sandbox_away(node: &Node, pod: &StaticPod) {
+    if let Err(error) = try_stop(node, pod) {
+        log::warn!("{}: {}", pod.key, chain(&error));
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), PodError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|source| PodError::MakeDirectory { path: path.to_owned(), source })
+}

@@ -1,0 +1,115 @@
+//! Leaving, and the stop marker: what makes pods stop without their files being gone.
+
+use super::run::Agent;
+use crate::model::time::{Mono, Now};
+use crate::reconcile::event::Event;
+use crate::runtime::sandbox;
+use crate::sys::file;
+use std::time::Duration;
+
+/// Beyond the longest grace period (contract 2, stop-pods).
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// The agent has been told to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// With `--stop-pods-on-exit`: when it leaves whatever still runs.
+    pub deadline: Mono,
+    pub stop_pods: bool,
+}
+
+impl Agent {
+    /// SIGTERM or SIGINT: at once, or after the pods with `--stop-pods-on-exit`.
+    pub(super) fn begin_leaving(&mut self, now: Now) {
+        let stop_pods = self.node.config.stop_pods_on_exit && self.leaving.is_none();
+        if stop_pods {
+            log::info!("leaving once all pods have stopped");
+            let marker = self.node.paths.stop_marker();
+            if let Err(error) = file::write_atomic(&marker, b"", 0o600) {
+                log::error!("cannot write {}: {error}", marker.display());
+            }
+            self.facts.push(Event::StopMarker(true));
+            let grace = self.core.pods().map(|p| p.pod.grace).max().unwrap_or_default();
+            self.leaving = Some(Leaving { deadline: now.mono + grace + STOP_SLACK, stop_pods });
+        } else {
+            log::info!("leaving; pods go on");
+            self.leaving = Some(Leaving { deadline: now.mono, stop_pods: false });
+        }
+        self.notifier.send("STOPPING=1");
+    }
+
+    pub(super) fn is_done(&self, now: Now) -> bool {
+        match self.leaving {
+            None => false,
+            Some(Leaving { stop_pods: false, .. }) => true,
+            Some(Leaving { deadline, stop_pods: true }) => {
+                let stopped = self.core.stop_marker() && self.core.all_stopped();
+                if !stopped && deadline <= now.mono {
+                    log::error!("leaving though pods still run: their grace periods are over");
+                }
+                stopped || deadline <= now.mono
+            }
+        }
+    }
+
+    /// The marker may have come, and whatever else was in the run dir may be gone.
+    pub(super) fn look_at_run_dir(&mut self, _now: Now) {
+        let there = self.node.paths.stop_marker().exists();
+        if there != self.core.stop_marker() {
+            log::info!("{}", if there { "stop-pods: stopping all pods" } else { "the stop marker is gone" });
+            self.facts.push(Event::StopMarker(there));
+        }
+        if !self.server.is_bound() {
+            self.mend_run_dir();
+        }
+    }
+
+    /// Somebody wiped the run dir while pods run (contract 4): what is there of them goes on, and their records come
+    /// back as they were.
+    fn mend_run_dir(&mut self) {
+        log::warn!("{} has been wiped; its socket and records are written again", self.node.paths.run.display());
+        if let Err(error) = super::startup::make_run_dir(&self.node.paths) {
+            log::error!("{}", crate::error::chain(&error));
+            return;
+        }
+        if let Err(error) = self.server.rebind() {
+            log::error!("cannot bind {} again: {error}", self.node.paths.socket().display());
+        }
+        for (_, monitor) in self.monitors.iter() {
+            let mended = std::fs::create_dir_all(&monitor.dir)
+                .and_then(|()| crate::runtime::record::write_intent(&monitor.dir, &monitor.intent))
+                .and_then(|()| self.mend_started(monitor));
+            if let Err(error) = mended {
+                log::error!("cannot write the records of {} again: {error}", monitor.intent.id);
+            }
+        }
+        for (uid, record) in &self.sandboxes {
+            let dir = self.node.paths.run_pod(uid);
+            let whole = sandbox::is_whole(record, &dir, &self.node.boot).unwrap_or(false);
+            match sandbox::write_record(&dir, record) {
+                Ok(()) if whole => {}
+                // What runs in it goes on; the next start gets a new one.
+                Ok(()) => self.facts.push(Event::SandboxLost { uid: uid.clone() }),
+                Err(error) => log::error!("{}", crate::error::chain(&error)),
+            }
+        }
+    }
+
+    fn mend_started(&self, monitor: &super::monitors::Monitor) -> std::io::Result<()> {
+        let running =
+            self.core.pod(monitor.uid()).and_then(|p| p.container(monitor.container())).and_then(|c| c.running());
+        match (&monitor.stage, running) {
+            (super::monitors::Stage::Running { init }, Some(running)) => crate::runtime::record::write_started(
+                &monitor.dir,
+                &crate::runtime::record::Started {
+                    version: crate::runtime::record::VERSION,
+                    boot_id: self.node.boot.clone(),
+                    init: *init,
+                    started_at: running.started_at,
+                    warnings: Vec::new(),
+                },
+            ),
+            _ => Ok(()),
+        }
+    }
+}
