@@ -35,6 +35,11 @@ static: ## The static musl binary; fails if it is not static
 	packaging/deps.sh build
 	packaging/as-caller.sh packaging/static-build.sh
 
+.PHONY: demo
+demo: static images ## The walkthroughs, narrated: two pods, a crash, an edit, a dead agent (root)
+	packaging/deps.sh demo
+	$(give_back) tests/demo.sh $(STATIC)
+
 .PHONY: check
 check: ## Formatting, lints, and the rules of the tree
 	packaging/deps.sh build
@@ -49,7 +54,7 @@ images: ## The images of the demo and the tests, built offline from Debian's pac
 
 .PHONY: test
 test: deps check static images ## All set-up, then every test (root)
-	$(give_back) tests/run.sh --except tidy
+	$(give_back) PINLET_BIN=$(CURDIR)/$(STATIC) tests/run.sh --except tidy
 
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
@@ -60,6 +65,12 @@ vm-test: deps package images ## Units, shutdown, power cuts and boots on an emul
 	$(give_back) tests/vm/image.sh
 	$(CARGO) test --locked --no-run --test vm
 	$(give_back) timeout --kill-after=30 900 tests/run.sh --only vm -- --test-threads=2 --nocapture
+
+.PHONY: bench
+bench: static ## The figures of the README, beside crun and podman (root; PINLET_BENCH_IDLE_SECONDS=600 for a long idle run)
+	packaging/deps.sh images bench
+	$(CARGO) test --locked --no-run --test bench
+	$(give_back) PINLET_BIN=$(CURDIR)/$(STATIC) tests/run.sh --only bench
 
 .PHONY: install
 install: ## Install the static binary, units, init script and man page (PREFIX, DESTDIR)

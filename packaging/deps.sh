@@ -30,7 +30,7 @@ packages_for() {
         echo debootstrap e2fsprogs
         echo busybox-static strace nftables iproute2 procps util-linux mount systemd umoci skopeo curl
         ;;
-    bench) echo crun runc podman strace procps curl jq ;;
+    bench) echo gcc libc6-dev crun runc podman catatonit netavark nftables iproute2 procps ;;
     *)
         echo "deps: no such purpose: $1" >&2
         exit 2
