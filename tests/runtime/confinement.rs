@@ -161,7 +161,7 @@ fn a_dirty_parent_does_not_show() {
         .arg("-c")
         .arg("trap '' HUP INT TERM CHLD PIPE USR1; umask 077; ulimit -S -n 512; exec 7</etc/passwd 8</tmp; exec \"$0\" \"$@\"")
         .arg(exe)
-        .args(["--exact", "confinement::a_dirty_parent_runs_a_container", "--nocapture", "--ignored"])
+        .args(["--exact", "confinement::a_dirty_parent_runs_a_container", "--nocapture"])
         .env("DIRT", "\u{fffd}")
         .env("PINLET_BIN", binary())
         .env("PINLET_TEST_SCRIPT", script)
@@ -174,9 +174,9 @@ fn a_dirty_parent_does_not_show() {
 }
 
 #[test]
-#[ignore = "run by a_dirty_parent_does_not_show, in a dirty process"]
 fn a_dirty_parent_runs_a_container() {
-    let script = std::env::var("PINLET_TEST_SCRIPT").unwrap();
+    // The other half of a_dirty_parent_does_not_show, which runs it in a dirty process; by itself it has nothing to do.
+    let Ok(script) = std::env::var("PINLET_TEST_SCRIPT") else { return };
     let host = Host::new();
     let setup = host.container(&["/bin/sh", "-c", &script]).with(|_, spec| {
         let core = json!({"type": "RLIMIT_CORE", "soft": 0, "hard": 0});
