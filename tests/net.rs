@@ -2,8 +2,7 @@
 //! neither used nor changed. Needs root.
 
 use pinlet::model::id::PodKey;
-use pinlet::net::node::{Watch, node_ip};
-use pinlet::net::{Attachment, Bridge, NetError};
+use pinlet::net::{Attachment, Bridge, NetError, Watch, node_ip};
 use pinlet::sys::mount;
 use pinlet::sys::namespace::{Kind, create_pinned, within_net};
 use pinlet::sys::netlink::nftables::TableSocket;

@@ -8,3 +8,4 @@ pub mod node;
 pub mod plan;
 
 pub use bridge::{Attachment, Bridge, NetError};
+pub use node::{Watch, node_ip};

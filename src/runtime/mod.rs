@@ -12,6 +12,7 @@ pub mod resolv;
 pub mod resources;
 pub mod run_dir;
 pub mod sandbox;
+pub mod sandbox_record;
 pub mod spec;
 pub mod stop_signal;
 pub mod termination;

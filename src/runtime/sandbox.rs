@@ -5,23 +5,19 @@
 //! inside is not made here: the agent attaches it and then writes the record.
 
 use super::pod_paths::PodPaths;
+use super::sandbox_record::{DIR_MODE, LinkRecord, SandboxRecord, read};
 use super::volumes::{self, VolumeError};
-use crate::model::id::{BootId, PodKey, PodUid};
-use crate::model::pod::{StaticPod, VolumeSource};
+use crate::model::id::{BootId, PodUid};
+use crate::model::pod::StaticPod;
 use crate::sys::mount;
 use crate::sys::namespace::{self, Kind};
 use crate::sys::netlink::route::{LOOPBACK_INDEX, RouteSocket};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub const VERSION: u32 = 1;
-const RECORD: &str = "sandbox.json";
-const DIR_MODE: u32 = 0o711;
 /// containerd's size for /dev/shm, and what it mounts it with.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
 /// What containerd sets in a pod's own network namespace: any user may bind low ports and send pings.
@@ -53,57 +49,9 @@ pub enum SandboxError {
     Remove { path: PathBuf, source: io::Error },
 }
 
-/// `<run-dir>/pods/<uid>/sandbox.json`. Of this boot only; fields that a reader does not know are ignored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SandboxRecord {
-    pub version: u32,
-    pub boot_id: BootId,
-    pub uid: PodUid,
-    pub key: PodKey,
-    /// The mounts that a whole sandbox has, by their names in its directory.
-    pub mounts: Vec<String>,
-    /// The pod's own network namespace is one of them.
-    pub pod_network: bool,
-    /// Of the pod network; `None` for hostNetwork, and before the network is attached.
-    pub ip: Option<IpAddr>,
-    pub link: Option<LinkRecord>,
-}
-
-/// The host's end of the pod's network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkRecord {
-    pub bridge: String,
-    pub veth: String,
-    /// Of the pod's end.
-    pub mac: String,
-}
-
-impl SandboxRecord {
-    fn of(pod: &StaticPod, boot_id: &BootId) -> SandboxRecord {
-        let mut mounts = Vec::new();
-        if !pod.host_network {
-            mounts.extend(["net".to_owned(), "uts".to_owned()]);
-        }
-        if !pod.host_ipc {
-            mounts.extend(["ipc".to_owned(), "shm".to_owned()]);
-        }
-        let memory = pod.volumes.iter().filter(|volume| matches!(volume.source, VolumeSource::MemoryDir { .. }));
-        mounts.extend(memory.map(|volume| format!("mem-{}", volume.name)));
-        SandboxRecord {
-            version: VERSION,
-            boot_id: boot_id.clone(),
-            uid: pod.uid.clone(),
-            key: pod.key.clone(),
-            mounts,
-            pod_network: !pod.host_network,
-            ip: None,
-            link: None,
-        }
-    }
-}
-
 /// Makes the pod's sandbox, or finds the whole one that its record speaks of. The caller attaches the network if
-/// `pod_network` is set and `ip` is not, and then calls [`write_record`]: a sandbox without a record is swept.
+/// `pod_network` is set and `ip` is not, and then calls
+/// [`super::sandbox_record::write_record`]: a sandbox without a record is swept.
 pub fn create(
     pod: &StaticPod,
     paths: &PodPaths,
@@ -160,39 +108,6 @@ fn set_up_host(hostname: &str) -> io::Result<()> {
 fn make_dir(path: &Path) -> Result<(), SandboxError> {
     let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(path);
     made.map_err(|source| SandboxError::MakeDirectory { path: path.to_owned(), source })
-}
-
-/// `sandbox` is `<run-dir>/pods/<uid>`. A record that makes no sense is none: its sandbox is made anew. Only one of a
-/// newer version is an error, unless all that this version needs is in it.
-pub fn read(sandbox: &Path) -> Result<Option<SandboxRecord>, SandboxError> {
-    let path = sandbox.join(RECORD);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(SandboxError::Read { path, source }),
-    };
-    if let Ok(record) = serde_json::from_slice(&bytes) {
-        return Ok(Some(record));
-    }
-    match serde_json::from_slice(&bytes) {
-        Ok(Version { version }) if version > VERSION => Err(SandboxError::Newer { path, version }),
-        _ => Ok(None),
-    }
-}
-
-/// What every version of a record has.
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-pub fn write_record(sandbox: &Path, record: &SandboxRecord) -> Result<(), SandboxError> {
-    let path = sandbox.join(RECORD);
-    let written = serde_json::to_vec(record).map_err(io::Error::other).and_then(|bytes| {
-        DirBuilder::new().recursive(true).mode(DIR_MODE).create(sandbox)?;
-        crate::sys::file::write_atomic(&path, &bytes, 0o600)
-    });
-    written.map_err(|source| SandboxError::Write { path, source })
 }
 
 /// Of this boot, and every mount that the record names is there.
@@ -267,9 +182,10 @@ pub fn sweep(pods: &Path, boot_id: &BootId, known: &BTreeSet<PodUid>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::super::run_dir;
+    use super::super::sandbox_record::{RECORD, write_record};
     use super::super::testing::{self, TempDir};
     use super::*;
-    use crate::model::pod::Volume;
+    use crate::model::pod::{Volume, VolumeSource};
     use crate::sys::namespace::within_net;
 
     /// A run dir of its own that is unmounted and removed whatever the test does.
