@@ -5,7 +5,7 @@
 //! inside is not made here: the agent attaches it and then writes the record.
 
 use super::pod_paths::PodPaths;
-use super::sandbox_record::{DIR_MODE, LinkRecord, SandboxRecord, read};
+use super::sandbox_record::DIR_MODE;
 use super::volumes::{self, VolumeError};
 use crate::model::id::{BootId, PodUid};
 use crate::model::pod::StaticPod;
@@ -17,6 +17,8 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+pub use super::sandbox_record::{LinkRecord, SandboxRecord, read, write_record};
 
 /// containerd's size for /dev/shm, and what it mounts it with.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
@@ -51,7 +53,7 @@ pub enum SandboxError {
 
 /// Makes the pod's sandbox, or finds the whole one that its record speaks of. The caller attaches the network if
 /// `pod_network` is set and `ip` is not, and then calls
-/// [`super::sandbox_record::write_record`]: a sandbox without a record is swept.
+/// [`write_record`]: a sandbox without a record is swept.
 pub fn create(
     pod: &StaticPod,
     paths: &PodPaths,
@@ -182,7 +184,7 @@ pub fn sweep(pods: &Path, boot_id: &BootId, known: &BTreeSet<PodUid>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::super::run_dir;
-    use super::super::sandbox_record::{RECORD, write_record};
+    use super::super::sandbox_record::RECORD;
     use super::super::testing::{self, TempDir};
     use super::*;
     use crate::model::pod::{Volume, VolumeSource};
