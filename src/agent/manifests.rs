@@ -31,6 +31,8 @@ pub struct Manifests {
     /// A scan is under way; something changed since it began.
     scanning: bool,
     again: bool,
+    /// What the last scan saw, without bytes: the next one that sees the same is no news.
+    seen: Option<ScanResult>,
     waiting: VecDeque<DecodeJob>,
     decoding: usize,
     /// What the core was told last.
@@ -42,7 +44,16 @@ impl Manifests {
     pub fn new(node: &Node, watcher: Watcher, kept: Vec<Kept>, now: Now) -> Manifests {
         let mut table = Table::new(node.config.manifest_path.clone(), node.name.clone(), field_validation(node));
         table.restore(kept, now);
-        Manifests { watcher, table, scanning: false, again: false, waiting: VecDeque::new(), decoding: 0, wanted: None }
+        Manifests {
+            watcher,
+            table,
+            scanning: false,
+            again: false,
+            seen: None,
+            waiting: VecDeque::new(),
+            decoding: 0,
+            wanted: None,
+        }
     }
 
     /// The directory has been looked at, and all that it brought is decoded.
@@ -123,17 +134,22 @@ impl Agent {
         self.manifests.scanning = true;
         let request = self.manifests.table.scan_request(now.mono);
         let mut armer = self.manifests.watcher.armer();
+        // A table that waits for something draws conclusions from an unchanged directory too.
+        let before = self.manifests.seen.clone().filter(|_| self.manifests.table.wake_at().is_none());
         self.workers.submit(Lane::Manifests, "scan", now.mono, move || {
             // Armed before the look, so that nothing changes unseen in between.
             if let Err(error) = armer.arm(&request.path) {
                 log::warn!("cannot watch {}: {error}; the rescan goes on", request.path.display());
             }
-            Outcome::Scanned(scan::scan(&request))
+            let result = scan::scan(&request);
+            let news = before != Some(result.without_bytes());
+            Outcome::Scanned { result, news }
         });
     }
 
     pub(super) fn take_scan(&mut self, result: ScanResult, now: Now) {
         self.manifests.scanning = false;
+        self.manifests.seen = Some(result.without_bytes());
         let missing_before = self.manifests.table.missing().map(str::to_owned);
         let jobs = self.manifests.table.apply_scan(result, now);
         if let Some(reason) = self.manifests.table.missing()

@@ -2,6 +2,7 @@
 
 use super::preloads::PreloadReport;
 use super::start::PreparedStart;
+use super::worker::Finding;
 use crate::manifest::decode::{DecodeFailure, Decoded};
 use crate::manifest::scan::ScanResult;
 use crate::manifest::table::Ticket;
@@ -20,8 +21,11 @@ pub enum Outcome {
     SandboxMade(Box<SandboxRecord>),
     /// A container is ready to be spawned.
     StartPrepared(Box<PreparedStart>),
-    /// The manifest directory as it is.
-    Scanned(ScanResult),
+    /// The manifest directory as it is; `news` if it differs from what the scan before saw.
+    Scanned {
+        result: ScanResult,
+        news: bool,
+    },
     /// What the decoding child made of one manifest.
     Decoded(Box<(Ticket, Result<Decoded, DecodeFailure>)>),
     Preloaded(PreloadReport),
@@ -33,7 +37,26 @@ pub enum Outcome {
     },
     NodeAddress(Option<IpAddr>),
     /// How the files stand that pods are given from.
-    NodeFiles(Stamp),
+    NodeFiles {
+        stamp: Stamp,
+        news: bool,
+    },
     /// The job answered its asker itself, or there is nothing to say.
     Nothing,
+}
+
+impl Finding for Outcome {
+    fn is_news(&self) -> bool {
+        match self {
+            Outcome::Facts(events) => !events.is_empty(),
+            Outcome::Scanned { news, .. } | Outcome::NodeFiles { news, .. } => *news,
+            Outcome::Nothing => false,
+            Outcome::SandboxMade(_)
+            | Outcome::StartPrepared(_)
+            | Outcome::Decoded(_)
+            | Outcome::Preloaded(_)
+            | Outcome::ImageMissing { .. }
+            | Outcome::NodeAddress(_) => true,
+        }
+    }
 }

@@ -44,8 +44,11 @@ impl Agent {
             return;
         }
         let node = Arc::clone(&self.node);
+        let before = self.node_files.clone();
         self.workers.submit(Lane::Node, "node files", now.mono, move || {
-            Outcome::NodeFiles(Stamp::take(node.config.resolv_conf.as_deref()))
+            let stamp = Stamp::take(node.config.resolv_conf.as_deref());
+            let news = before.as_ref() != Some(&stamp);
+            Outcome::NodeFiles { stamp, news }
         });
     }
 

@@ -12,7 +12,7 @@ use super::notify::Notifier;
 use super::outcome::Outcome;
 use super::preloads::Preloads;
 use super::stop::Leaving;
-use super::worker::Workers;
+use super::worker::{Lane, Workers};
 use crate::model::id::PodUid;
 use crate::model::time::{Mono, Now};
 use crate::reconcile::event::Event;
@@ -192,6 +192,7 @@ impl Agent {
             }
             Token::Manifests => {
                 if self.manifests.watcher.drain() {
+                    self.warm_up(now);
                     self.scan_manifests(now);
                 }
             }
@@ -231,6 +232,18 @@ impl Agent {
         }
     }
 
+    /// A changed manifest mostly means a start: the first move into a cgroup after a rest costs the kernel some
+    /// milliseconds, which pass here beside the decoding.
+    fn warm_up(&mut self, now: Now) {
+        if self.workers.idle(&Lane::WarmUp) {
+            let node = Arc::clone(&self.node);
+            self.workers.submit(Lane::WarmUp, "warm up", now.mono, move || {
+                node.hierarchies.warm_up();
+                Outcome::Nothing
+            });
+        }
+    }
+
     /// The cure for every lost event; stats only.
     fn rescan(&mut self, now: Now) {
         self.last_rescan = now.mono;
@@ -258,12 +271,12 @@ impl Agent {
                 self.sandboxes.insert(record.uid.clone(), *record);
             }
             Outcome::StartPrepared(start) => self.spawn(*start, now),
-            Outcome::Scanned(scan) => self.take_scan(scan, now),
+            Outcome::Scanned { result, .. } => self.take_scan(result, now),
             Outcome::Decoded(decoded) => self.take_decoded(&decoded.0, decoded.1, now),
             Outcome::Preloaded(report) => self.take_preloads(report, now),
             Outcome::ImageMissing { uid, container, problem } => self.image_missing(uid, container, problem),
             Outcome::NodeAddress(address) => self.take_node_address(address),
-            Outcome::NodeFiles(stamp) => self.take_node_files(stamp, now),
+            Outcome::NodeFiles { stamp, .. } => self.take_node_files(stamp, now),
             Outcome::Nothing => {}
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A lane runs one job at a time, in order. Each pod has a lane, the manifest reader and the image store have theirs,
 //! so a job in D state keeps its own lane waiting and delays nobody else. A thread lives for one job: nothing is
-//! resident when nothing happens. Jobs own what they work on and share no state with the loop.
+//! resident when nothing happens. Jobs own what they work on and share no state with the loop. A job that found nothing
+//! new wakes nobody: its outcome waits until the loop wakes for another reason.
 
 use crate::model::id::PodUid;
 use crate::model::time::Mono;
@@ -21,6 +22,8 @@ pub enum Lane {
     Manifests,
     /// Decoding one manifest.
     Decoding(PathBuf),
+    /// Making the kernel ready for a start.
+    WarmUp,
     /// Preloading and imports.
     Images,
     /// What concerns the node: its address.
@@ -30,6 +33,12 @@ pub enum Lane {
     /// Durable records of a pod: written behind everything else, so that no start ever waits for a sync.
     Durable(PodUid),
     Pod(PodUid),
+}
+
+/// What a job comes to.
+pub trait Finding {
+    /// Whether the loop has to hear of it at once.
+    fn is_news(&self) -> bool;
 }
 
 struct Job<T> {
@@ -57,7 +66,7 @@ pub struct Workers<T> {
     waker: Waker,
 }
 
-impl<T: Send + 'static> Workers<T> {
+impl<T: Finding + Send + 'static> Workers<T> {
     /// `waker` is woken whenever an outcome is ready.
     pub fn new(waker: Waker) -> Workers<T> {
         let (sender, receiver) = channel();
@@ -109,9 +118,13 @@ impl<T: Send + 'static> Workers<T> {
         let (sender, waker, key) = (self.sender.clone(), self.waker.clone(), lane.clone());
         let name = job.name;
         let spawned = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+            let outcome = (job.work)();
+            let news = outcome.is_news();
             // The receiver outlives every worker but at the agent's own exit.
-            let _ = sender.send((key, (job.work)()));
-            waker.wake();
+            let _ = sender.send((key, outcome));
+            if news {
+                waker.wake();
+            }
         });
         if let Err(error) = spawned {
             // The job went with the closure. Without threads nothing can be done; a restart adopts everything.
@@ -125,6 +138,12 @@ mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
     use std::time::Duration;
+
+    impl Finding for u32 {
+        fn is_news(&self) -> bool {
+            *self != 0
+        }
+    }
 
     fn collect(workers: &mut Workers<u32>, wanted: usize) -> Vec<u32> {
         let mut all = Vec::new();
@@ -155,5 +174,21 @@ mod tests {
         drop(release);
         assert_eq!(collect(&mut workers, 1), vec![1]);
         assert!(workers.idle(&Lane::Images));
+    }
+
+    #[test]
+    fn a_job_without_news_wakes_nobody_and_is_taken_up_with_the_next_wake_up() {
+        let waker = Waker::new().expect("eventfd");
+        let poller = crate::sys::poll::Poller::new().expect("epoll");
+        poller.add(&waker, 1).expect("added");
+        let mut workers = Workers::new(waker);
+        let (done, finished) = sync_channel::<()>(1);
+        workers.submit(Lane::Manifests, "quiet", Mono(0), move || {
+            let _ = done.send(());
+            0
+        });
+        finished.recv().expect("it ran");
+        assert_eq!(poller.wait(Some(Duration::from_millis(50))).expect("waited"), Vec::<u64>::new());
+        assert_eq!(collect(&mut workers, 1), vec![0]);
     }
 }

@@ -38,6 +38,30 @@ pub enum Listing {
     Missing(String),
 }
 
+impl ScanResult {
+    /// What it saw, with every file whose bytes were taken as unchanged: equal to the next result if nothing happens.
+    pub fn without_bytes(&self) -> ScanResult {
+        let listing = match &self.listing {
+            Listing::Missing(reason) => Listing::Missing(reason.clone()),
+            Listing::Whole(files) => Listing::Whole(
+                files
+                    .iter()
+                    .map(|(path, seen)| {
+                        let seen = match seen {
+                            Seen::Bytes { .. } | Seen::Unchanged => Seen::Unchanged,
+                            Seen::Ignored(_) | Seen::Written | Seen::Watched(_) | Seen::Unreadable(_) | Seen::Later => {
+                                seen.clone()
+                            }
+                        };
+                        (path.clone(), seen)
+                    })
+                    .collect(),
+            ),
+        };
+        ScanResult { listing, single_file: self.single_file }
+    }
+}
+
 /// `path` made absolute, without `.`, `..` and repeated slashes; symlinks are not resolved.
 pub fn clean(path: &Path) -> io::Result<PathBuf> {
     let mut cleaned = PathBuf::from("/");
