@@ -216,9 +216,11 @@ impl Response {
             Length::Chunked => loop {
                 let size = read_line(&mut self.stream).map_err(lost)?;
                 let size = u64::from_str_radix(&size, 16).map_err(|_| ClientError::Malformed("not a chunk"))?;
-                let go_on = copy(&mut (&mut self.stream).take(size), size, take).map_err(lost)?;
+                if !copy(&mut (&mut self.stream).take(size), size, take).map_err(lost)? {
+                    return Ok(());
+                }
                 read_line(&mut self.stream).map_err(lost)?;
-                if size == 0 || !go_on {
+                if size == 0 {
                     return Ok(());
                 }
             },
