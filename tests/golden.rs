@@ -189,3 +189,62 @@ fn annotations_have_a_limit_in_bytes() {
     let lines: Vec<String> = problems.iter().map(yaml::Problem::one_line).collect();
     assert_eq!(lines, ["5:3: metadata.annotations: Too long: may not be more than 262144 bytes"]);
 }
+
+/// xorshift64: the same mutations for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % (limit.max(1) as u64)).unwrap_or(0)
+    }
+}
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    const SPLICES: [&[u8]; 14] =
+        [b":", b"- ", b"\n", b"  ", b"[", b"{", b"}", b"&a ", b"*a", b"<<: ", b"!x ", b"~", b"\"", b"\xf0\x9f\x98\x80"];
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(4) {
+            0 => bytes.truncate(at),
+            1 => bytes.splice(at..at, SPLICES[random.below(SPLICES.len())].iter().copied()).for_each(drop),
+            2 if at < bytes.len() => bytes[at] = u8::try_from(random.below(256)).unwrap_or(0),
+            _ => {
+                let end = (at + random.below(20)).min(bytes.len());
+                let piece = bytes[at..end].to_vec();
+                let to = random.below(bytes.len());
+                bytes.splice(to..to, piece).for_each(drop);
+            }
+        }
+    }
+}
+
+/// Decoding never panics, and every place that it names is in the file.
+#[test]
+fn damaged_manifests_are_rejected_with_places_that_exist() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_260_101);
+    let mut random = Random(seed);
+    let originals: Vec<Vec<u8>> = cases().iter().map(|case| manifest_of(case).1).filter(|b| !b.is_empty()).collect();
+    let request = DecodeRequest {
+        path: PathBuf::from("/m/a.yaml"),
+        node_name: "vm".to_owned(),
+        field_validation: FieldValidation::Strict,
+    };
+    for round in 0..3000 {
+        let mut bytes = originals[round % originals.len()].clone();
+        mutate(&mut bytes, &mut random);
+        let Decoded::Rejected { problems, .. } = decode::in_process(&request, &bytes) else { continue };
+        assert!(!problems.is_empty());
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.split('\n').collect();
+        for problem in problems.iter().filter(|problem| problem.line > 0) {
+            let place = format!("seed {seed}, round {round}: {problem:?}\n{text}");
+            // The scanner may complain at the end of the file, one line beyond the last.
+            assert!((problem.line as usize) <= lines.len() + 1, "{place}");
+            let line = lines.get(problem.line as usize - 1).copied().unwrap_or_default();
+            assert!((problem.column as usize) <= line.chars().count() + 1, "{place}");
+        }
+    }
+}

@@ -297,7 +297,7 @@ fn resources(report: &mut Report<'_>, path: &Path, requirements: &ResourceRequir
     }
     for (name, request) in requests.iter().flatten() {
         let at = path.field("requests").key(name);
-        let limit = limits.iter().flatten().find(|(limited, _)| *limited == name).map(|(_, limit)| limit);
+        let limit = limits.as_ref().and_then(|limits| limits.get(name));
         if limit.is_some_and(|limit| limit == request) {
             // Taken over from the limit, or equal to it: what is wrong with it has been said.
             continue;

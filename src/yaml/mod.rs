@@ -8,6 +8,7 @@
 //! Foreign bytes go through here only inside the decoding child, which has limits; the agent's own configuration file
 //! is read directly.
 
+mod access;
 mod canonical;
 mod document;
 mod load;

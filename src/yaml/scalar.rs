@@ -40,6 +40,15 @@ fn radix(digits: &str, base: u32) -> Option<i128> {
     if clean { i128::from_str_radix(digits, base).ok() } else { None }
 }
 
+/// `30.0` and `3e1`: a kubelet reads them by way of JSON, which tells no integer from a float.
+pub(super) fn as_whole_float(text: &str) -> Option<i128> {
+    /// Above, not every integer has a float.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let plain = text.starts_with(|c: char| c.is_ascii_digit() || c == '-') && text.contains(['.', 'e', 'E']);
+    let value = text.parse::<f64>().ok().filter(|value| plain && value.fract() == 0.0 && value.abs() <= EXACT_MAX);
+    value.map(|value| value as i128)
+}
+
 pub(super) fn as_float(text: &str) -> Option<f64> {
     let finite = text.parse::<f64>().ok().filter(|value| value.is_finite());
     finite.or_else(|| as_int(text).map(|value| value as f64))
@@ -72,6 +81,15 @@ mod tests {
         ];
         for (text, value) in rows {
             assert_eq!(as_int(text), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_float_without_a_fraction_may_stand_for_an_integer() {
+        assert_eq!(as_whole_float("30.0"), Some(30));
+        assert_eq!(as_whole_float("3e1"), Some(30));
+        for text in ["30.5", "inf", "nan", "1e300", "0899", "0x1e", ""] {
+            assert_eq!(as_whole_float(text), None, "{text}");
         }
     }
 

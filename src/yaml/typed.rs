@@ -4,6 +4,7 @@
 //! taken out, and the run starts again until nothing is wrong any more: one run per wrong value, at most
 //! [`WRONG_VALUES_MAX`].
 
+use super::access::{Items, Pairs};
 use super::document::Part;
 use super::nearest::nearest;
 use super::path::Path;
@@ -12,9 +13,7 @@ use super::scalar;
 use super::syntax;
 use super::tree::{Node, Pair, ScalarKind, Value, shorten};
 use serde::de::value::StrDeserializer;
-use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -70,21 +69,21 @@ pub(super) fn decode<T: DeserializeOwned>(root: &Node) -> (Option<T>, Vec<Found>
 
 /// What the runs over one tree share.
 #[derive(Default)]
-struct Run {
+pub(super) struct Run {
     found: RefCell<Vec<Found>>,
     /// Pairs that were noted, so that a later run does not note them again.
     noted: RefCell<HashSet<usize>>,
-    taken_out: RefCell<HashSet<usize>>,
+    pub taken_out: RefCell<HashSet<usize>>,
 }
 
 /// A node or pair is known by its address: the tree does not move while it is decoded.
-fn id<T>(thing: &T) -> usize {
+pub(super) fn id<T>(thing: &T) -> usize {
     std::ptr::from_ref(thing) as usize
 }
 
 /// A path on the stack, from the leaf to the root.
 #[derive(Clone, Copy)]
-enum Way<'w> {
+pub(super) enum Way<'w> {
     Root,
     Field(&'w Way<'w>, &'w str),
     Key(&'w Way<'w>, &'w str),
@@ -109,7 +108,7 @@ struct Fault {
 }
 
 #[derive(Debug)]
-struct Wrong {
+pub(super) struct Wrong {
     message: String,
     hint: Option<String>,
     at: Option<Fault>,
@@ -118,7 +117,7 @@ struct Wrong {
 }
 
 impl Wrong {
-    fn new(message: String) -> Wrong {
+    pub fn new(message: String) -> Wrong {
         Wrong { message, hint: None, at: None, missing: None }
     }
 }
@@ -142,10 +141,10 @@ impl de::Error for Wrong {
 }
 
 #[derive(Clone, Copy)]
-struct Typed<'a> {
-    node: &'a Node,
-    path: Way<'a>,
-    run: &'a Run,
+pub(super) struct Typed<'a> {
+    pub node: &'a Node,
+    pub path: Way<'a>,
+    pub run: &'a Run,
 }
 
 impl<'a> Typed<'a> {
@@ -199,7 +198,7 @@ impl<'a> Typed<'a> {
 
     fn int(self, min: i128, max: i128) -> Result<i128, Wrong> {
         let value = match &self.node.value {
-            Value::Scalar(scalar) => scalar::as_int(&scalar.text),
+            Value::Scalar(scalar) => scalar::as_int(&scalar.text).or_else(|| scalar::as_whole_float(&scalar.text)),
             Value::Sequence(_) | Value::Mapping(_) => None,
         };
         let value = value.ok_or_else(|| self.expected("a whole number"))?;
@@ -264,7 +263,7 @@ impl<'a> Typed<'a> {
         visitor: V,
     ) -> Result<V::Value, Wrong> {
         let pairs = self.counting_pairs(fields)?;
-        let mut access = Pairs { of: self, fields: fields.is_some(), rest: pairs.iter(), value: None };
+        let mut access = Pairs::new(self, fields.is_some(), &pairs);
         visitor.visit_map(&mut access).map_err(|error| self.here(error))
     }
 }
@@ -386,7 +385,7 @@ impl<'de> Deserializer<'de> for Typed<'_> {
             Value::Scalar(scalar) if scalar.kind == ScalarKind::Null => &[],
             Value::Scalar(_) | Value::Mapping(_) => return Err(self.expected_list()),
         };
-        let mut access = Items { of: self, rest: items.iter().enumerate() };
+        let mut access = Items::new(self, items);
         visitor.visit_seq(&mut access).map_err(|error| self.here(error))
     }
 
@@ -433,52 +432,5 @@ impl<'de> Deserializer<'de> for Typed<'_> {
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_unit().map_err(|error| self.here(error))
-    }
-}
-
-struct Pairs<'a, 'p> {
-    of: Typed<'a>,
-    /// Whether the keys are a type's fields or the user's.
-    fields: bool,
-    rest: std::slice::Iter<'p, &'a Pair>,
-    value: Option<&'a Pair>,
-}
-
-impl<'de> MapAccess<'de> for Pairs<'_, '_> {
-    type Error = Wrong;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
-        let Some(pair) = self.rest.next() else { return Ok(None) };
-        self.value = Some(pair);
-        let key: StrDeserializer<'_, Wrong> = pair.key.as_str().into_deserializer();
-        seed.deserialize(key).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
-        let pair = self.value.take().ok_or_else(|| Wrong::new("a value without its key".to_owned()))?;
-        let parent = &self.of.path;
-        let path = if self.fields { Way::Field(parent, &pair.key) } else { Way::Key(parent, &pair.key) };
-        seed.deserialize(Typed { node: &pair.value, path, run: self.of.run })
-    }
-}
-
-struct Items<'a> {
-    of: Typed<'a>,
-    rest: std::iter::Enumerate<std::slice::Iter<'a, Node>>,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Wrong;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Wrong> {
-        for (index, node) in self.rest.by_ref() {
-            if self.of.run.taken_out.borrow().contains(&id(node)) {
-                continue;
-            }
-            return seed
-                .deserialize(Typed { node, path: Way::Index(&self.of.path, index), run: self.of.run })
-                .map(Some);
-        }
-        Ok(None)
     }
 }
