@@ -64,7 +64,11 @@ impl Agent {
             return;
         }
         let node = Arc::clone(&self.node);
-        self.workers.submit(Lane::Node, "node address", now.mono, move || Outcome::NodeAddress(node_address(&node)));
+        let before = self.core.node_address();
+        self.workers.submit(Lane::Node, "node address", now.mono, move || {
+            let address = node_address(&node);
+            Outcome::NodeAddress { address, news: address != before }
+        });
     }
 
     pub(super) fn take_node_address(&mut self, address: Option<IpAddr>) {

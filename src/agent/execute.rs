@@ -83,17 +83,17 @@ impl Agent {
             if spawn::start_ticks(init.pid.0)? == init.start_ticks { spawn::signal(&pidfd, signal) } else { Ok(()) }
         });
         match sent {
-            Ok(()) => log::info!("{uid} container {container}: asked to stop with signal {signal}"),
-            Err(error) => log::debug!("{uid} container {container}: not signalled: {error}"),
+            Ok(()) => log::info!("{} container {container}: asked to stop with signal {signal}", self.name_of(uid)),
+            Err(error) => log::debug!("{} container {container}: not signalled: {error}", self.name_of(uid)),
         }
     }
 
     fn kill(&mut self, uid: &PodUid, container: &ContainerName, id: &ContainerId) {
         self.note_asked(id);
         let Some(monitor) = self.monitors.by_id(id) else { return };
-        log::info!("{uid} container {container}: killed, its grace period is over");
+        log::info!("{} container {container}: killed, its grace period is over", self.name_of(uid));
         if let Err(error) = self.node.hierarchies.kill(&monitor.intent.cgroup_path()) {
-            log::error!("{uid} container {container}: {}", chain(&error));
+            log::error!("{} container {container}: {}", self.name_of(uid), chain(&error));
         }
     }
 
@@ -120,6 +120,10 @@ impl Agent {
 
     fn remove_pod(&mut self, uid: &PodUid, now: Now) {
         self.on_pod(uid, "remove", now, pods::remove);
+    }
+
+    fn name_of(&self, uid: &PodUid) -> String {
+        self.core.pod(uid).map_or_else(|| uid.to_string(), |state| state.pod.key.to_string())
     }
 
     /// So that an agent that finds the exit later knows that it was asked for.

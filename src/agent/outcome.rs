@@ -35,7 +35,10 @@ pub enum Outcome {
         container: ContainerName,
         problem: ImageProblem,
     },
-    NodeAddress(Option<IpAddr>),
+    NodeAddress {
+        address: Option<IpAddr>,
+        news: bool,
+    },
     /// How the files stand that pods are given from.
     NodeFiles {
         stamp: Stamp,
@@ -49,14 +52,15 @@ impl Finding for Outcome {
     fn is_news(&self) -> bool {
         match self {
             Outcome::Facts(events) => !events.is_empty(),
-            Outcome::Scanned { news, .. } | Outcome::NodeFiles { news, .. } => *news,
+            Outcome::Scanned { news, .. } | Outcome::NodeFiles { news, .. } | Outcome::NodeAddress { news, .. } => {
+                *news
+            }
             Outcome::Nothing => false,
             Outcome::SandboxMade(_)
             | Outcome::StartPrepared(_)
             | Outcome::Decoded(_)
             | Outcome::Preloaded(_)
-            | Outcome::ImageMissing { .. }
-            | Outcome::NodeAddress(_) => true,
+            | Outcome::ImageMissing { .. } => true,
         }
     }
 }

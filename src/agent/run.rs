@@ -275,7 +275,7 @@ impl Agent {
             Outcome::Decoded(decoded) => self.take_decoded(&decoded.0, decoded.1, now),
             Outcome::Preloaded(report) => self.take_preloads(report, now),
             Outcome::ImageMissing { uid, container, problem } => self.image_missing(uid, container, problem),
-            Outcome::NodeAddress(address) => self.take_node_address(address),
+            Outcome::NodeAddress { address, .. } => self.take_node_address(address),
             Outcome::NodeFiles { stamp, .. } => self.take_node_files(stamp, now),
             Outcome::Nothing => {}
         }
