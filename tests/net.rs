@@ -229,6 +229,21 @@ fn links_that_nobody_knows_are_swept_and_a_foreign_bridge_is_not_touched() {
 }
 
 #[test]
+fn a_pod_without_a_record_is_detached_by_its_namespace() {
+    let world = World::new();
+    let a = world.namespace("a");
+    world.on_host(|| {
+        let bridge = bridge();
+        bridge.attach(&a, &key("a"), &[]).expect("attached");
+        bridge.detach_netns(&a).expect("detached");
+        let names = link_names();
+        assert!(!names.iter().any(|name| name == BRIDGE || name.starts_with("veth")), "{names:?}");
+        bridge.detach_netns(&a).expect("nothing to do");
+        bridge.detach_netns(&world.dir.join("none")).expect("nothing there");
+    });
+}
+
+#[test]
 fn a_flushed_table_is_put_back_while_pods_are_attached() {
     let world = World::new();
     let a = world.namespace("a");

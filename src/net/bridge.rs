@@ -4,7 +4,7 @@
 
 use super::plan::{self, MacOf, Subnet};
 use crate::model::id::PodKey;
-use crate::sys::namespace::within_net;
+use crate::sys::namespace::{is_pinned, within_net};
 use crate::sys::netlink::NetlinkError;
 use crate::sys::netlink::nftables::TableSocket;
 use crate::sys::netlink::route::{Link, RouteKind, RouteSocket};
@@ -156,6 +156,17 @@ impl Bridge {
         let mut route = open_route()?;
         delete_veth(&mut route, veth)?;
         self.remove_without_ports(&mut route, &mut written)
+    }
+
+    /// [`Bridge::detach`] for a pod whose record is lost or was never written: by its pinned network namespace. Fine if
+    /// nothing is pinned there.
+    pub fn detach_netns(&self, netns: &Path) -> Result<(), NetError> {
+        let mut written = self.exclusively();
+        let wrong = |source| NetError::Enter { pin: netns.to_owned(), source };
+        if is_pinned(netns).map_err(wrong)? {
+            forget_earlier_link(netns)?;
+        }
+        self.remove_without_ports(&mut open_route()?, &mut written)
     }
 
     /// At start: takes away the bridge's ports that belong to none of the `known` links, and what is unused then.
