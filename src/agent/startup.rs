@@ -128,9 +128,14 @@ fn wait_for_stop_pods(paths: &Paths) -> Result<(), StartError> {
     if !path.exists() {
         return Ok(());
     }
-    log::info!("stop-pods was called: waiting until it is done");
     let wrong = |source| StartError::StopMarker { path: path.clone(), source };
-    let _held = Lock::wait(&path).map_err(wrong)?;
+    let _held = match Lock::try_take(&path).map_err(wrong)? {
+        Some(lock) => lock,
+        None => {
+            log::info!("a stop-pods is under way: waiting until it is done");
+            Lock::wait(&path).map_err(wrong)?
+        }
+    };
     std::fs::remove_file(&path).map_err(wrong)
 }
 
