@@ -344,6 +344,13 @@ fn abandon(node: &Node, uid: &PodUid, traces: Vec<Trace>) {
     for trace in &traces {
         kill_trace(node, trace);
     }
+    for (_, path) in node.hierarchies.pods_present(&node.config.cgroup_root).iter().filter(|(of, _)| of == uid) {
+        for step in [node.hierarchies.kill(path), node.hierarchies.remove(path)] {
+            if let Err(error) = step {
+                log::warn!("{}: {}", path.display(), chain(&error));
+            }
+        }
+    }
     if let Err(error) = remove_tree(&node.paths.root_pod(uid)) {
         log::warn!("cannot remove {}: {error}", node.paths.root_pod(uid).display());
     }

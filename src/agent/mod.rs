@@ -32,3 +32,4 @@ mod session;
 mod spawning;
 mod start;
 mod stop;
+mod sweep;

@@ -92,7 +92,12 @@ impl Paths {
 
     /// One writable layer per start: `upper` and `work` below it.
     pub fn writable_layer(&self, uid: &PodUid, container: &ContainerName, id: &ContainerId) -> PathBuf {
-        self.root_container(uid, container).join(id.as_str().get(..12).unwrap_or_default())
+        self.root_container(uid, container).join(Paths::layer_name(id))
+    }
+
+    /// Short, since overlayfs takes all its directories in one page of options.
+    pub fn layer_name(id: &ContainerId) -> String {
+        id.as_str().get(..12).unwrap_or_default().to_owned()
     }
 
     /// `<pod-logs-dir>/<ns>_<name>_<uid>`.

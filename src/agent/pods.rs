@@ -132,7 +132,8 @@ fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
 }
 
 fn remove_dirs(node: &Node, uid: &PodUid, pod: &StaticPod) -> Result<(), PodError> {
-    for path in [node.paths.root_pod(uid), node.paths.pod_log_dir(&pod.key, uid)] {
+    // The root directory last: while it is there, the pod is known to be ours.
+    for path in [node.paths.pod_log_dir(&pod.key, uid), node.paths.root_pod(uid)] {
         remove_tree(&path).map_err(|source| PodError::Remove { path, source })?;
     }
     Ok(())

@@ -134,6 +134,13 @@ impl Agent {
         }
     }
 
+    /// Takes in what adoption found, before anything else happens.
+    pub(super) fn begin(&mut self, now: Now) {
+        for event in std::mem::take(&mut self.facts) {
+            apply(&mut self.core, event, now);
+        }
+    }
+
     /// Applies what is known and carries out what follows from it; the instant at which to look again.
     fn settle(&mut self, now: Now) -> Option<Mono> {
         let mut wake_at = None;

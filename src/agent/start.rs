@@ -24,6 +24,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The durable records' lane has at most one write under way.
+const REMOVE_TRIES: u32 = 10;
+
 /// What the core asked for.
 #[derive(Clone, Debug)]
 pub struct StartOrder {
@@ -255,12 +258,17 @@ fn remove_leavings(node: &Node, order: &StartOrder, id: &ContainerId) {
     remove_container(node, &order.pod, &order.container, id);
 }
 
-/// `rm -rf`; what is not there is fine.
+/// `rm -rf`; what is not there is fine. A record that is being written beside it may fill the directory once more.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    for _ in 0..REMOVE_TRIES {
+        match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            Err(error) => return Err(error),
+        }
     }
+    fs::remove_dir_all(path)
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {

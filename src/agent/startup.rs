@@ -186,6 +186,8 @@ fn build(config: Config, paths: Paths, signals: Signals) -> Result<Agent, StartE
     };
     agent.watch_all().map_err(system("watch descriptors"))?;
     agent.take_adoption(adoption)?;
+    agent.begin(now);
+    agent.sweep_leavings(now);
     agent.scan_preloads(now);
     agent.scan_manifests(now);
     agent.look_at_addresses(now);
