@@ -71,6 +71,22 @@ impl Agent {
         });
     }
 
+    /// A firewall that was loaded anew took our table with it.
+    pub(super) fn restore_masquerade(&mut self, now: Now) {
+        if self.addresses.pods.is_empty() || self.node.bridge.is_none() {
+            return;
+        }
+        let node = Arc::clone(&self.node);
+        self.workers.submit(Lane::Node, "masquerade", now.mono, move || {
+            match node.bridge.as_ref().map(Bridge::restore_table) {
+                Some(Ok(true)) => log::warn!("the pod network's nf_tables table was gone and is there again"),
+                Some(Ok(false)) | None => {}
+                Some(Err(error)) => log::warn!("{}", crate::error::chain(&error)),
+            }
+            Outcome::Nothing
+        });
+    }
+
     pub(super) fn take_node_address(&mut self, address: Option<IpAddr>) {
         if self.core.node_address() != address {
             match address {

@@ -120,8 +120,11 @@ pub fn remove(node: &Node, pod: &Arc<StaticPod>) -> Outcome {
 fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
     let dir = node.paths.run_pod(&pod.uid);
     let link = sandbox::read(&dir)?.and_then(|record| record.link);
-    if let (Some(link), Some(bridge)) = (&link, &node.bridge) {
-        bridge.detach(&link.veth)?;
+    match (&link, &node.bridge) {
+        (Some(link), Some(bridge)) => bridge.detach(&link.veth)?,
+        // Attached, and dead before the record said so.
+        (None, Some(bridge)) if !pod.host_network => bridge.detach_netns(&node.pod_paths(&pod.uid).net())?,
+        (Some(_) | None, _) => {}
     }
     sandbox::remove(&dir)?;
     node.hierarchies.remove_pod(&node.config.cgroup_root, &node.pod_cgroup(pod))?;

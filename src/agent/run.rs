@@ -257,6 +257,7 @@ impl Agent {
         self.scan_manifests(now);
         self.look_at_run_dir(now);
         self.look_at_node_files(now);
+        self.restore_masquerade(now);
         if self.preloads.wanted(&self.core) {
             self.scan_preloads(now);
         }
