@@ -9,6 +9,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: pinlet::sys::bump::SwitchingAllocator = pinlet::sys::bump::SwitchingAllocator;
+
 fn main() -> ExitCode {
     match cli::classify(std::env::args_os().skip(1).collect()) {
         Invocation::Run(flags) => run(flags),

@@ -16,7 +16,7 @@ use super::user::{self, UserError};
 use crate::error::chain;
 use crate::sys::rooted::Rooted;
 use crate::sys::socket::Leaked;
-use crate::sys::{file, process};
+use crate::sys::{bump, file, process};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
@@ -79,6 +79,7 @@ impl CreateError {
 
 /// The creator's life. INVARIANT: the process is a fresh fork of a single-threaded one.
 pub(super) fn run(order: Order<'_>) -> ! {
+    bump::begin();
     process::set_name(c"pinlet-creator");
     process::unblock_signals();
     let line = Leaked::new(order.line);
@@ -116,8 +117,8 @@ fn prepare(
     rootfs::enter_namespace(&launch.volumes)?;
     let mut needed = rootfs::host_paths(&spec);
     needed.extend(launch.layers.iter().cloned());
-    needed.extend([launch.dir.clone(), launch.upper.clone(), launch.work.clone()]);
-    rootfs::hide_host(hierarchies, &needed)?;
+    needed.extend([launch.upper.clone(), launch.work.clone()]);
+    rootfs::hide_host(hierarchies, &launch.dir, &needed)?;
 
     let root = launch.dir.join(ROOTFS);
     let parts =

@@ -16,7 +16,7 @@ use crate::model::observed::ExitStatus;
 use crate::sys::process::{self, ChildEvents};
 use crate::sys::socket::{self, Leaked};
 use crate::sys::spawn::{self, Ended};
-use crate::sys::{mount, poll};
+use crate::sys::{bump, mount, poll};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
@@ -32,6 +32,7 @@ const CONSOLE: &str = "console.sock";
 
 /// Descriptor 3 is the socket to the agent; 0 to 2 are the process's.
 pub fn main(dir: &Path) -> ! {
+    bump::begin();
     process::default_dispositions();
     process::block_signals();
     process::set_name(c"pinlet-exec");
@@ -73,7 +74,7 @@ fn enter(dir: &Path, control: &OwnedFd) -> Result<Entered, String> {
     process::new_session_keyring();
 
     rootfs::enter_namespace(&[]).map_err(|e| chain(&e))?;
-    rootfs::hide_host(&hierarchies, &[dir.to_owned()]).map_err(|e| chain(&e))?;
+    rootfs::hide_host(&hierarchies, dir, &[]).map_err(|e| chain(&e))?;
     let (own, uid) = prepare_own_dir(&launch, &order)?;
     let entered = build(&own, init, order.tty, control)?;
     if let Some(terminal) = &entered.terminal {

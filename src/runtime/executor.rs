@@ -52,7 +52,7 @@ impl Executor for ReportingExecutor {
         let text = match Program::of(spec).and_then(|program| Ok((program.find()?, program))) {
             Err(text) => text,
             Ok((path, program)) => {
-                if self.joined.is_some_and(|fd| ended(fd)) {
+                if self.joined.is_some_and(ended) {
                     self.refuse("the container has ended".to_owned());
                     process::exit_now(EXIT_NOT_EXECUTED);
                 }

@@ -4,7 +4,7 @@
 use super::cgroup::Hierarchies;
 use super::launch::LaunchVolume;
 use crate::sys::mount;
-use crate::sys::mount_tree::{attach, clone_tree, detach_others, enter_slave_namespace};
+use crate::sys::mount_tree::{Needed, attach, clone_tree, detach_others, enter_slave_namespace};
 use crate::sys::rooted::Rooted;
 use libcontainer::oci_spec::runtime::{Mount, Spec};
 use std::fs::{self, File};
@@ -13,6 +13,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 const CGROUP_FS: &str = "/sys/fs/cgroup";
+/// Where the host's mounts are collected, in the creator's namespace, to be taken away at once.
+const SCRATCH: &str = "scratch";
 /// Mounts on top of each other at one place; more are left.
 const STACKED_MAX: u32 = 8;
 
@@ -59,8 +61,8 @@ fn make_staging(volume: &LaunchVolume) -> io::Result<()> {
 }
 
 /// Without cgroup file systems libcontainer leaves cgroups alone, which are ours; without the host's other mounts it
-/// is not slowed by reading about them a dozen times.
-pub fn hide_host(hierarchies: &Hierarchies, needed: &[PathBuf]) -> Result<(), RootfsError> {
+/// is not slowed by reading about them a dozen times. `dir` is the container's, on the run dir.
+pub fn hide_host(hierarchies: &Hierarchies, dir: &Path, needed: &[PathBuf]) -> Result<(), RootfsError> {
     let at = Path::new(CGROUP_FS);
     for _ in 0..STACKED_MAX {
         if mount::unmount_detach(at).is_err() {
@@ -71,10 +73,12 @@ pub fn hide_host(hierarchies: &Hierarchies, needed: &[PathBuf]) -> Result<(), Ro
         mount::unmount_detach(&hierarchy.mount).map_err(RootfsError::Hide)?;
     }
     // An empty tmpfs is what libcontainer takes for a host with v1 and without controllers.
-    mount::tmpfs(at, "size=0,mode=755", true).map_err(RootfsError::Hide)?;
-    let fixed = ["/proc", "/sys", "/dev"].map(Path::new);
-    let needed: Vec<&Path> = fixed.into_iter().chain(needed.iter().map(PathBuf::as_path)).collect();
-    detach_others(&needed).map_err(RootfsError::Hide)
+    mount::tmpfs(at, "size=4k,mode=755", true).map_err(RootfsError::Hide)?;
+    let scratch = dir.join(SCRATCH);
+    fs::create_dir_all(&scratch).map_err(RootfsError::Hide)?;
+    let trees: Vec<&Path> = needed.iter().map(PathBuf::as_path).chain([dir]).collect();
+    let ways = [at, Path::new("/proc"), Path::new("/dev")];
+    detach_others(&Needed { ways: &ways, trees: &trees }, &scratch).map_err(RootfsError::Hide)
 }
 
 /// The host paths that libcontainer will look up for this spec.

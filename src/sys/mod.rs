@@ -4,6 +4,7 @@
 //! ordering rule says `INVARIANT:`.
 
 pub mod bpf;
+pub mod bump;
 pub mod child;
 pub mod clock;
 pub mod file;

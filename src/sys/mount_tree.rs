@@ -53,22 +53,78 @@ pub fn enter_slave_namespace() -> io::Result<()> {
     Ok(nix_mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?)
 }
 
-/// Takes away every mount of this namespace that no path in `needed` lies on or leads through. INVARIANT: the
-/// namespace is the caller's own, and a slave.
-pub fn detach_others(needed: &[&Path]) -> io::Result<()> {
+/// Which mounts of a namespace [`detach_others`] leaves alone.
+pub struct Needed<'a> {
+    /// The mounts that these paths lie on, and those on the way to them.
+    pub ways: &'a [&'a Path],
+    /// The same, and whatever is mounted below these paths.
+    pub trees: &'a [&'a Path],
+}
+
+/// Takes away all other mounts of this namespace. `scratch` is a directory of the caller's, on a mount that is needed.
+/// INVARIANT: the namespace is the caller's own, and a slave.
+///
+/// Each call that unmounts something waits for an RCU grace period, so they are moved onto one tmpfs, and that goes by
+/// one call. Moving looks at the mount's root, which a dead server's file system does not answer: only file systems
+/// that cannot hang are moved.
+pub fn detach_others(needed: &Needed<'_>, scratch: &Path) -> io::Result<()> {
+    let (dir, file) = (scratch.join("d"), scratch.join("f"));
     let mut gone: Vec<std::path::PathBuf> = Vec::new();
+    let mut collecting = false;
     for entry in mount::mounts()? {
         let target = entry.target;
-        // A mount is in use if a needed path is below it, and its content matters if it is below a needed path.
-        let used = needed.iter().any(|n| n.starts_with(&target) || target.starts_with(n));
-        if used || gone.iter().any(|g| target.starts_with(g)) {
+        let on_the_way = |paths: &[&Path]| paths.iter().any(|p| p.starts_with(&target));
+        let used = on_the_way(needed.ways) || on_the_way(needed.trees);
+        let below = needed.trees.iter().any(|tree| target.starts_with(tree));
+        if used || below || gone.iter().any(|g| target.starts_with(g)) {
             continue;
         }
-        if mount::unmount_detach(&target).is_ok() {
+        let local = LOCAL_FILE_SYSTEMS.contains(&entry.filesystem.as_str());
+        if local && !collecting {
+            collecting = true;
+            mount::tmpfs(scratch, "size=16k,mode=700", true)?;
+            std::fs::create_dir(&dir)?;
+            std::fs::write(&file, "")?;
+        }
+        let moved = local && (move_onto(&target, &dir).is_ok() || move_onto(&target, &file).is_ok());
+        if moved || mount::unmount_detach(&target).is_ok() {
             gone.push(target);
         }
     }
-    Ok(())
+    if collecting { mount::unmount_detach(scratch) } else { Ok(()) }
+}
+
+/// Whose root directory is at hand whatever happens to a disk, a server or a daemon.
+const LOCAL_FILE_SYSTEMS: [&str; 25] = [
+    "bpf",
+    "btrfs",
+    "cgroup",
+    "cgroup2",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "ext2",
+    "ext3",
+    "ext4",
+    "hugetlbfs",
+    "mqueue",
+    "nsfs",
+    "overlay",
+    "proc",
+    "pstore",
+    "ramfs",
+    "securityfs",
+    "squashfs",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+    "xfs",
+];
+
+fn move_onto(source: &Path, target: &Path) -> io::Result<()> {
+    Ok(nix_mount(Some(source), target, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?)
 }
 
 /// overlayfs by mount(2). `options` are relative to the current directory where they are not absolute.

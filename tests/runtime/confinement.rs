@@ -86,8 +86,17 @@ impl Drop for LoopDevice {
 
 #[test]
 fn the_hosts_disks_cannot_be_opened_and_the_usual_devices_can() {
-    let host = Host::new();
-    let device = LoopDevice::new(&host);
+    try_devices(&Host::new());
+}
+
+/// The same by the BPF program, also where there is a v1 devices hierarchy.
+#[test]
+fn the_hosts_disks_cannot_be_opened_on_cgroup_v2() {
+    try_devices(&Host::on_v2_alone());
+}
+
+fn try_devices(host: &Host) {
+    let device = LoopDevice::new(host);
     let meta = fs::metadata(&device.0).unwrap();
     assert!(meta.file_type().is_block_device() && fs::read(&device.0).unwrap().starts_with(b"secret"));
     let (major, minor) = (meta.rdev() >> 8 & 0xfff, meta.rdev() & 0xff);
@@ -249,4 +258,36 @@ fn the_root_is_writable_and_thrown_away() {
     assert_eq!(host.sh("echo x > /new && cat /new; chmod 700 /etc/passwd").output(), "x\n");
     assert!(!host.layer().join("new").exists());
     assert_eq!(host.sh("ls /new 2>/dev/null || echo gone").output(), "gone\n");
+}
+
+/// On a host with many mounts (other pods' namespaces among them) they are taken away before libcontainer reads about
+/// them, and what the container needs is still there.
+#[test]
+fn a_host_full_of_mounts_is_no_hindrance() {
+    let host = Host::new();
+    let clutter = host.dir.join("clutter");
+    let mut mounted = Vec::new();
+    for n in 0..30 {
+        let (dir, file) = (clutter.join(format!("d{n}")), clutter.join(format!("f{n}")));
+        fs::create_dir_all(dir.join("below")).unwrap();
+        fs::write(&file, "").unwrap();
+        pinlet::sys::mount::tmpfs(&dir, "size=4k", true).unwrap();
+        pinlet::sys::mount::bind(std::path::Path::new("/proc/self/ns/uts"), &file).unwrap();
+        mounted.extend([dir, file]);
+    }
+    let volume = host.dir.join("volume");
+    fs::create_dir_all(volume.join("sub")).unwrap();
+    pinlet::sys::mount::tmpfs(&volume.join("sub"), "size=4k", true).unwrap();
+    fs::write(volume.join("sub/word"), "there\n").unwrap();
+    let ours = || {
+        let all = pinlet::sys::mount::mounts().unwrap();
+        all.into_iter().filter(|m| m.target.starts_with(&host.dir)).collect::<Vec<_>>()
+    };
+    let before = ours();
+    let output = host.sh("cat /data/sub/word").volume(&volume, "/data", &["rbind", "rw"]).output();
+    assert_eq!(output, "there\n");
+    assert_eq!(ours(), before);
+    for target in mounted.iter().chain([&volume.join("sub")]) {
+        pinlet::sys::mount::unmount_detach(target).unwrap();
+    }
 }

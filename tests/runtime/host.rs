@@ -33,15 +33,22 @@ pub fn binary() -> PathBuf {
 }
 
 impl Host {
+    /// As if the machine had cgroup v2 alone: on a hybrid one its v2 hierarchy, without the controllers.
+    pub fn on_v2_alone() -> Host {
+        let mounts = sys::mount::mounts().unwrap();
+        let mount = mounts.into_iter().find(|m| m.filesystem == "cgroup2").expect("cgroup v2 is mounted").target;
+        let v2 = json!({"all": [{"mount": mount, "version": "V2", "controllers": []}]});
+        Host::with(serde_json::from_value(v2).unwrap())
+    }
+
     pub fn new() -> Host {
+        Host::with(Hierarchies::detect().unwrap())
+    }
+
+    fn with(hierarchies: Hierarchies) -> Host {
         let tag = format!("pinlet-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(&tag);
-        let host = Host {
-            cgroup_root: tag.into(),
-            hierarchies: Hierarchies::detect().unwrap(),
-            image: SelfImage::open_path(&binary()).unwrap(),
-            dir,
-        };
+        let host = Host { cgroup_root: tag.into(), hierarchies, image: SelfImage::open_path(&binary()).unwrap(), dir };
         fs::create_dir_all(&host.dir).unwrap();
         host.hierarchies.prepare_roots(&host.cgroup_root).unwrap();
         make_layer(&host.layer());

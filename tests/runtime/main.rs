@@ -11,3 +11,4 @@ mod exits;
 mod failures;
 mod faults;
 mod logs;
+mod unified;
