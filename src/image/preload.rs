@@ -105,10 +105,10 @@ fn scan_by(dir: &Path, store: &Store, unpack: &Unpack) -> Vec<PreloadOutcome> {
         ledger.archives.extend(done.map(|done| (path, done)));
     }
     store.retries.keep_only(&outcomes);
-    if ledger.archives != before.archives {
-        if let Err(error) = store.write_json(LEDGER, &ledger) {
-            log::warn!("{}", chain(&error));
-        }
+    if ledger.archives != before.archives
+        && let Err(error) = store.write_json(LEDGER, &ledger)
+    {
+        log::warn!("{}", chain(&error));
     }
     outcomes
 }
@@ -116,10 +116,10 @@ fn scan_by(dir: &Path, store: &Store, unpack: &Unpack) -> Vec<PreloadOutcome> {
 /// Imports an archive that is new, or changed, or whose images are gone; unless it is known to fail.
 fn visit(path: &Path, identity: Identity, store: &Store, unpack: &Unpack) -> (PreloadOutcome, Option<Done>) {
     let earlier = store.retries.get(path).filter(|failure| failure.identity == identity);
-    if let Some(failure) = &earlier {
-        if failure.again_at.is_none_or(|at| Instant::now() < at) {
-            return (failed(path, failure.text.clone()), None);
-        }
+    if let Some(failure) = &earlier
+        && failure.again_at.is_none_or(|at| Instant::now() < at)
+    {
+        return (failed(path, failure.text.clone()), None);
     }
     match store.import_by(path, unpack) {
         Ok(imported) => {

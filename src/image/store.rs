@@ -115,10 +115,10 @@ impl Store {
     /// What is needed to run `image`, a name as a manifest has it or `sha256:<config digest>`; `None` if it is not here.
     pub fn find(&self, image: &str) -> Result<Option<ImageFacts>, StoreError> {
         let index = self.read_index()?;
-        if let Some(id) = Digest::parse(image) {
-            if let Some((name, entry)) = index.images.iter().find(|(_, entry)| entry.config == id) {
-                return self.facts(name, entry).map(Some);
-            }
+        if let Some(id) = Digest::parse(image)
+            && let Some((name, entry)) = index.images.iter().find(|(_, entry)| entry.config == id)
+        {
+            return self.facts(name, entry).map(Some);
         }
         let reference = Reference::parse(image)?;
         match index.lookup(&reference) {

@@ -30,6 +30,8 @@ const ADDRESS_SPACE_BYTES_MAX: u64 = 256 << 20;
 const CPU_SECONDS_MAX: u64 = 3600;
 /// An answer, or the last words of a child that died.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// What Rust's allocator and ruzstd's buffer say before they abort because the kernel gives no more.
+const NO_MEMORY: &[&str] = &["memory allocation of", "Allocating new space for the ringbuffer failed"];
 const READ_LEN: usize = 64 * 1024;
 
 /// What the child is to do with its stdin.
@@ -93,12 +95,17 @@ impl UnpackFailure {
 
 /// Does `request` on `input`, from its present position on, in a child of `me`. Blocks: workers only.
 pub fn in_child(me: &SelfImage, input: File, request: &Request) -> Result<(), UnpackFailure> {
+    let limits = Limits { address_space_bytes: ADDRESS_SPACE_BYTES_MAX, cpu_seconds: CPU_SECONDS_MAX };
+    in_child_within(limits, me, input, request)
+}
+
+/// As [`in_child`], within other limits.
+pub fn in_child_within(limits: Limits, me: &SelfImage, input: File, request: &Request) -> Result<(), UnpackFailure> {
     let argument = serde_json::to_string(request).map_err(|error| UnpackFailure::Start(error.into()))?;
     let (mut output, theirs) = io::pipe().map_err(UnpackFailure::Start)?;
     let mut child = {
         let mut command = me.command(ROLE);
         command.arg(argument).stdin(input).stderr(theirs.try_clone().map_err(UnpackFailure::Start)?).stdout(theirs);
-        let limits = Limits { address_space_bytes: ADDRESS_SPACE_BYTES_MAX, cpu_seconds: CPU_SECONDS_MAX };
         child::limit(&mut command, limits);
         command.spawn().map_err(UnpackFailure::Start)?
         // The command goes, and with it our copies of the pipe's other end: the child's end is the only one left.
@@ -128,8 +135,9 @@ fn judge(status: ExitStatus, words: &str) -> Result<(), UnpackFailure> {
         (None, _) => Err(UnpackFailure::Died(format!("{status}: {last}"))),
         (Some(signal), _) => Err(match Death::of(signal) {
             Death::CpuLimit => UnpackFailure::Limits("time".to_owned()),
-            // The words of Rust's allocator, which aborts when the kernel gives no more.
-            Death::Fault if words.contains("memory allocation of") => UnpackFailure::Limits("memory".to_owned()),
+            Death::Fault if NO_MEMORY.iter().any(|text| words.contains(text)) => {
+                UnpackFailure::Limits("memory".to_owned())
+            }
             Death::Fault => UnpackFailure::Limits(format!("signal {signal}")),
             Death::Alarm | Death::Foreign => UnpackFailure::Died(format!("killed by signal {signal}")),
         }),
@@ -249,5 +257,73 @@ fn copy(input: &mut impl Read, output: &mut impl Write) -> Result<(), CopyError>
             Err(error) => return Err(CopyError::Read(error)),
         };
         output.write_all(&buffer[..n]).map_err(CopyError::Write)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_child_died_of_tells_whether_the_bytes_are_to_blame() {
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        let signal = ExitStatus::from_raw;
+        let answer = |answer: Answer| serde_json::to_string(&answer).unwrap();
+        assert!(judge(exit(0), &answer(Answer::Done)).is_ok());
+        let table = [
+            (exit(1), answer(Answer::Refused("bad".into())), "bad", true),
+            (exit(1), answer(Answer::Failed("full".into())), "full", false),
+            (exit(1), "noise\n".to_owned() + &answer(Answer::Failed("full".into())), "full", false),
+            // Done, but not well: nobody should believe it.
+            (exit(1), answer(Answer::Done), "the unpacking process died: exit status: 1: \"Done\"", false),
+            (exit(0), String::new(), "the unpacking process died: exit status: 0: ", false),
+            (signal(24), String::new(), "cannot be unpacked: time", true),
+            (signal(6), "memory allocation of 9 bytes failed\n".into(), "cannot be unpacked: memory", true),
+            (signal(6), "panicked at x".into(), "cannot be unpacked: signal 6", true),
+            (signal(11), String::new(), "cannot be unpacked: signal 11", true),
+            (signal(9), String::new(), "the unpacking process died: killed by signal 9", false),
+            (signal(15), String::new(), "the unpacking process died: killed by signal 15", false),
+        ];
+        for (status, words, text, is_final) in table {
+            let failure = judge(status, &words).unwrap_err();
+            assert_eq!((failure.to_string().as_str(), failure.is_final()), (text, is_final));
+        }
+    }
+
+    /// A disk that fails after some bytes.
+    struct Failing(usize);
+
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            let n = buffer.len().min(self.0);
+            buffer[..n].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0x58, 0, 0][..n.min(8)]);
+            self.0 -= n;
+            Ok(n)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_not_the_layers_fault() {
+        let scratch = crate::image::fixture::Scratch::new("unpack-failing");
+        std::fs::create_dir(scratch.0.join("layer")).unwrap();
+        let digest = Digest::of(b"");
+        let request = |diff_id: Digest| LayerRequest {
+            layers_dir: scratch.0.clone(),
+            name: "layer".into(),
+            lower: Vec::new(),
+            size: 100,
+            digest: digest.clone(),
+            diff_id,
+        };
+        for diff_id in [digest.clone(), Digest::of(b"other")] {
+            let failure = in_process(Failing(8), &Request::Layer(request(diff_id))).unwrap_err();
+            assert!(!failure.is_final(), "{failure}");
+        }
+        let output = scratch.0.join("output");
+        let failure = in_process(Failing(8), &Request::Decompress { output }).unwrap_err();
+        assert!(!failure.is_final(), "{failure}");
     }
 }

@@ -211,9 +211,10 @@ fn layers_are_counted_and_of_a_kind_that_is_known() {
 #[test]
 fn documents_are_compared_with_their_digests() {
     let image = Image::new("x", &[layer("a")]);
+    let one = std::slice::from_ref(&image);
     for (blobs, member) in [
-        (oci(&[image.clone()]), format!("blobs/sha256/{}", fixture::hex(&image.config_bytes()))),
-        (docker(&[image.clone()]), format!("{}.json", fixture::hex(&image.config_bytes()))),
+        (oci(one), format!("blobs/sha256/{}", fixture::hex(&image.config_bytes()))),
+        (docker(one), format!("{}.json", fixture::hex(&image.config_bytes()))),
     ] {
         let mut changed = blobs;
         changed.0.get_mut(&member).unwrap().push(b' ');
@@ -225,7 +226,7 @@ fn documents_are_compared_with_their_digests() {
 #[test]
 fn configs_that_do_not_fit_their_manifest_are_refused() {
     let image = Image::new("x", &[layer("a"), layer("b")]);
-    let mut blobs = docker(&[image.clone()]);
+    let mut blobs = docker(std::slice::from_ref(&image));
     let config = format!("{}.json", fixture::hex(&image.config_bytes()));
     let entries = json!([{ "Config": config, "RepoTags": ["x"], "Layers": [format!("{}/layer.tar", fixture::hex(&image.layers[0]))] }]);
     blobs.0.insert("manifest.json".into(), serde_json::to_vec(&entries).unwrap());

@@ -139,10 +139,12 @@ impl<R: Read> TarReader<R> {
 
     /// `None` at the end: a block of zeros, or nothing more at all.
     fn next_header(&mut self) -> Result<Option<tar::Header>, TarError> {
-        let rest = self.data_left + self.padding;
-        (self.skip)(&mut self.input, rest).map_err(read_error)?;
-        self.position = self.position.saturating_add(rest);
-        (self.data_left, self.padding) = (0, 0);
+        (self.skip)(&mut self.input, self.data_left).map_err(read_error)?;
+        self.position = self.position.saturating_add(self.data_left);
+        self.data_left = 0;
+        if !self.skip_padding()? {
+            return Ok(None);
+        }
         let mut header = tar::Header::new_old();
         if !self.read_block(header.as_mut_bytes())? {
             return Ok(None);
@@ -163,6 +165,23 @@ impl<R: Read> TarReader<R> {
         Ok(Some(header))
     }
 
+    /// False if the stream ends here: some writers leave the filling after the last member out.
+    fn skip_padding(&mut self) -> Result<bool, TarError> {
+        let mut filling = [0; BLOCK as usize];
+        while self.padding > 0 {
+            match self.input.read(&mut filling[..self.padding as usize]) {
+                Ok(0) => return Ok(false),
+                Ok(n) => {
+                    self.padding -= n as u64;
+                    self.position = self.position.saturating_add(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(read_error(error)),
+            }
+        }
+        Ok(true)
+    }
+
     /// False if the stream ends here; a part of a block is an error.
     fn read_block(&mut self, block: &mut [u8]) -> Result<bool, TarError> {
         let mut filled = 0;
@@ -176,7 +195,7 @@ impl<R: Read> TarReader<R> {
                 Err(error) => return Err(read_error(error)),
             }
         }
-        self.position += BLOCK;
+        self.position = self.position.saturating_add(BLOCK);
         Ok(true)
     }
 
@@ -323,7 +342,7 @@ impl<R: Read> Read for TarReader<R> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.data_left -= n as u64;
-        self.position += n as u64;
+        self.position = self.position.saturating_add(n as u64);
         Ok(n)
     }
 }

@@ -140,6 +140,17 @@ fn a_sparse_file_gives_its_map_and_only_its_pieces() {
 }
 
 #[test]
+fn an_archive_may_end_without_filling_and_without_blocks_of_zeros() {
+    let bytes = fixture::tar(&[Given::file("a", b"first"), Given::file("b", b"second")]);
+    let end = bytes.len() - 1024;
+    for cut in [end, end - 100, end - 512 + 6] {
+        let all = members(&bytes[..cut]).unwrap();
+        assert_eq!((all.len(), all[1].1.as_slice()), (2, &b"second"[..]), "{cut}");
+    }
+    assert!(matches!(members(&bytes[..end - 512 + 5]), Err(TarError::Truncated)));
+}
+
+#[test]
 fn what_is_no_tar_is_told_from_a_damaged_one() {
     assert!(matches!(members(b"hello, this is a text\n"), Err(TarError::NotTar)));
     assert!(matches!(members(&[b'x'; 2048]), Err(TarError::NotTar)));

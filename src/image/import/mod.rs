@@ -3,6 +3,8 @@
 //! What fails leaves nothing behind: not a layer, not a name. One image that cannot be taken does not keep the others
 //! of its archive out.
 
+mod tests;
+
 use super::archive::{Archive, ArchiveError, Opened};
 use super::catalogue::{self, Catalogue, CatalogueError, FoundImage};
 use super::digest::{Digest, chain_ids};
