@@ -277,17 +277,16 @@ fn read_kept(node: &Node, uid: &PodUid) -> Option<(PodRecord, Kept)> {
             return None;
         }
     };
-    match manifests::decode_kept(node, &record.source, bytes) {
-        Ok(kept) if kept.pod.uid == *uid => Some((record, kept)),
-        Ok(kept) => {
-            log::error!("{} is of pod {}, not {uid}", path.display(), kept.pod.uid);
-            None
-        }
-        Err(problem) => {
-            log::error!("{}: {problem}", path.display());
-            None
-        }
-    }
+    let bytes: Arc<[u8]> = bytes.into();
+    let why = match manifests::decode_kept(node, &record.source, &bytes) {
+        Ok(pod) if pod.uid == *uid => return Some((record, Kept { pod, bytes })),
+        Ok(pod) => format!("it makes pod {}, not {uid}", pod.uid),
+        Err(problem) => problem,
+    };
+    // Another version of pinlet took it, or the decoder fails today: what runs is no less running for that.
+    log::warn!("the kept manifest {} is not taken any more: {why}", path.display());
+    let admitted = record.pod.clone().filter(|pod| pod.uid == *uid)?;
+    Some((record, Kept { pod: Arc::from(admitted), bytes }))
 }
 
 fn adopt_pod(node: &Node, adoption: &mut Adoption, record: PodRecord, kept: Kept, traces: Vec<Trace>, now: Now) {

@@ -85,14 +85,14 @@ fn field_validation(node: &Node) -> decode::FieldValidation {
 
 /// Decodes a kept manifest as if it lay at `source` still. What was accepted once is not refused for an unknown field
 /// by a stricter setting. Blocks.
-pub fn decode_kept(node: &Node, source: &Path, bytes: Vec<u8>) -> Result<Kept, String> {
+pub fn decode_kept(node: &Node, source: &Path, bytes: &[u8]) -> Result<Arc<StaticPod>, String> {
     let request = DecodeRequest {
         path: source.to_owned(),
         node_name: node.name.as_str().to_owned(),
         field_validation: decode::FieldValidation::Warn,
     };
-    match decode::decode(&node.me, &request, &bytes) {
-        Ok(Decoded::Accepted { pod, .. }) => Ok(Kept { pod: Arc::from(pod), bytes: bytes.into() }),
+    match decode::decode(&node.me, &request, bytes) {
+        Ok(Decoded::Accepted { pod, .. }) => Ok(Arc::from(pod)),
         Ok(Decoded::Rejected { problems, .. }) => {
             Err(problems.first().map(yaml::Problem::one_line).unwrap_or_else(|| "rejected".to_owned()))
         }

@@ -5,6 +5,7 @@
 use super::node::Node;
 use crate::error::chain;
 use crate::model::id::PodUid;
+use crate::model::pod::StaticPod;
 use crate::reconcile::memo::DurableMemo;
 use crate::sys::file;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct PodRecord {
     /// The manifest's file: the kept manifest is decoded as if it lay there still.
     pub source: PathBuf,
     pub memo: DurableMemo,
+    /// The pod as it was admitted: what runs goes on as this where another version of pinlet refuses the manifest.
+    #[serde(default)]
+    pub pod: Option<Box<StaticPod>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +41,8 @@ pub enum RecordError {
 }
 
 impl PodRecord {
-    pub fn new(source: PathBuf, memo: DurableMemo) -> PodRecord {
-        PodRecord { version: VERSION, source, memo }
+    pub fn new(pod: &StaticPod, memo: DurableMemo) -> PodRecord {
+        PodRecord { version: VERSION, source: pod.source.clone(), memo, pod: Some(Box::new(pod.clone())) }
     }
 
     fn bytes(&self) -> Vec<u8> {

@@ -269,6 +269,6 @@ impl Agent {
     /// What is kept durably of a pod, as it stands.
     pub(super) fn record_of(&self, uid: &crate::model::id::PodUid) -> Option<records::PodRecord> {
         let state = self.core.pod(uid)?;
-        Some(records::PodRecord::new(state.pod.source.clone(), state.memo(&self.node.boot)))
+        Some(records::PodRecord::new(&state.pod, state.memo(&self.node.boot)))
     }
 }
