@@ -24,8 +24,10 @@ pub fn run(run_dir: PathBuf, root_dir: PathBuf, timeout: Option<Duration>) -> Ou
     let started = Instant::now();
     let marker = match mark(&run_dir) {
         Ok(Some(marker)) => marker,
-        // Nothing has run in this boot.
-        Ok(None) => return Outcome::Done(0),
+        Ok(None) => {
+            output::complain(&format!("nothing has run in this boot: {} does not exist", run_dir.display()));
+            return Outcome::Done(0);
+        }
         Err(source) => return Outcome::Done(VerbError::Path { path: run_dir.join(STOP_MARKER_NAME), source }.report()),
     };
     match watch(&Client::new(&run_dir), started, timeout) {

@@ -225,7 +225,8 @@ fn shaped(answer: Answer, shape: Shape) -> Response {
                 None => status_response(404, &format!("pods {name:?} not found"), Some(&name)),
             }
         }
-        (Answer::Healthy, _) => Response::text(200, "ok"),
+        // Without a line feed, as the kubelet says it: probes compare.
+        (Answer::Healthy, _) => Response { body: b"ok".to_vec(), ..Response::text(200, "") },
         (Answer::Version(version), _) => Response::json(&version),
         (Answer::Manifests(report), _) => Response::json(&report),
         (Answer::Explain(report), _) => Response::json(&report),

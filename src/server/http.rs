@@ -338,4 +338,34 @@ mod tests {
         chunked.finish().expect("vec");
         assert!(out.ends_with(b"\r\n\r\n11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n"));
     }
+
+    #[test]
+    fn no_bytes_make_the_reader_panic_or_take_more_than_its_bounds() {
+        let seed =
+            b"POST /exec/default/web/c?a=%41&b HTTP/1.1\r\nHost: x\r\nUpgrade: y\r\nContent-Length: 4\r\n\r\nbody";
+        // A linear congruential generator: the same bytes in every run.
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).expect("31 bits") % below
+        };
+        for _ in 0..20_000 {
+            let mut bytes = seed.to_vec();
+            for _ in 0..=random(4) {
+                let at = random(bytes.len());
+                match random(4) {
+                    0 => bytes[at] = u8::try_from(random(256)).expect("a byte"),
+                    1 => bytes.truncate(at.max(1)),
+                    2 => drop(bytes.remove(at.min(bytes.len() - 1))),
+                    _ => bytes.insert(at, b"\r\n%:/ 0"[random(7)]),
+                }
+                if bytes.is_empty() {
+                    bytes.push(b'G');
+                }
+            }
+            if let Ok(request) = read_request(&mut bytes.as_slice()) {
+                assert!(request.body.len() <= BODY_MAX && request.path.len() <= HEAD_MAX);
+            }
+        }
+    }
 }

@@ -118,7 +118,7 @@ fn table(query: Query) -> Option<Answer> {
 #[test]
 fn each_path_has_its_answer() {
     let fixture = Fixture::new("paths", table);
-    assert_eq!(fixture.get("/healthz"), (200, "ok\n".to_owned()));
+    assert_eq!(fixture.get("/healthz"), (200, "ok".to_owned()));
     let (status, body) = fixture.get("/api/v1/pods");
     let list: serde_json::Value = serde_json::from_str(&body).expect("json");
     assert_eq!((status, list["kind"].as_str(), list["apiVersion"].as_str()), (200, Some("PodList"), Some("v1")));
