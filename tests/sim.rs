@@ -7,6 +7,8 @@
 
 #[path = "sim/checks.rs"]
 mod checks;
+#[path = "sim/exhaustive.rs"]
+mod exhaustive;
 #[path = "sim/pods.rs"]
 mod pods;
 #[path = "sim/rng.rs"]
