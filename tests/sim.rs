@@ -28,7 +28,7 @@ use std::time::Duration;
 use world::{Faults, MILLI, ProcState, SECOND, What, World};
 
 /// Runs of `cargo test`: some seconds in a debug build.
-const DEFAULT_RUNS: u64 = 200;
+const DEFAULT_RUNS: u64 = 150;
 const RESCAN: u64 = 20 * SECOND;
 /// After the faults: the longest back-off, the longest life of a container that ends, and the ways between.
 const TIME_TO_CONVERGE: u64 = 3000 * SECOND;

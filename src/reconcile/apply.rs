@@ -102,7 +102,8 @@ fn desired(state: &mut NodeState, pods: Vec<Arc<StaticPod>>, now: Now) {
 
 fn adopted(state: &mut NodeState, adopted: AdoptedPod, now: Now) {
     let uid = adopted.pod.uid.clone();
-    state.pods.entry(uid).or_insert_with(|| PodState::adopted(adopted, now));
+    let limits = state.limits();
+    state.pods.entry(uid).or_insert_with(|| PodState::adopted(adopted, limits, now));
 }
 
 fn prepared(state: &mut NodeState, uid: &PodUid, now: Now) {

@@ -49,6 +49,12 @@ pub fn armed(memo: Option<BackoffMemo>, now: Mono, limits: Limits) -> BackoffMem
     BackoffMemo { delay_ms: u64::try_from(next.as_millis()).unwrap_or(u64::MAX), last_update: now }
 }
 
+/// A memory of an agent that may have had a longer cap.
+pub fn capped(memo: BackoffMemo, limits: Limits) -> BackoffMemo {
+    let longest = u64::try_from(limits.longest.as_millis()).unwrap_or(u64::MAX);
+    BackoffMemo { delay_ms: memo.delay_ms.min(longest), ..memo }
+}
+
 /// How long to wait before the store is asked for a missing image again, after `tries` failures in a row.
 pub fn image_delay(tries: u32) -> Duration {
     // 2^5 x 10 s is past the cap already.

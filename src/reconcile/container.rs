@@ -139,11 +139,17 @@ impl ContainerState {
     }
 
     /// What an earlier agent, or an earlier boot, left of this container.
-    pub(super) fn adopt(adopted: AdoptedContainer, policy: RestartPolicy, image: &str, now: Now) -> ContainerState {
+    pub(super) fn adopt(
+        adopted: AdoptedContainer,
+        policy: RestartPolicy,
+        image: &str,
+        limits: Limits,
+        now: Now,
+    ) -> ContainerState {
         let mut state = ContainerState::new(adopted.name);
         state.next_attempt = adopted.next_attempt;
         state.created = adopted.created;
-        state.backoff = adopted.backoff;
+        state.backoff = adopted.backoff.map(|memo| backoff::capped(memo, limits));
         state.last = adopted.last.map(|termination| Ended { termination, asked: false });
         match adopted.state {
             AdoptedState::None => {}

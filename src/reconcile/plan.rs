@@ -5,7 +5,7 @@
 use super::action::{Action, Plan};
 use super::backoff::{Limits, STEP_RETRY};
 use super::container::{ContainerState, Run, Stop};
-use super::state::{Job, JobKind, NodeState, Phase, PodState, Sandbox, StopReason};
+use super::state::{Job, JobKind, NodeState, Phase, PodState, START_HANGS_AFTER, Sandbox, StopReason};
 use super::timeline::StageName;
 use crate::model::id::PodUid;
 use crate::model::time::{Mono, Now};
@@ -18,13 +18,11 @@ pub const MAX_ACTIONS: usize = 128;
 const KILL_RETRY: Duration = STEP_RETRY;
 
 pub fn reconcile(state: &mut NodeState, now: Now) -> Plan {
-    let starting = state.pods.values().flat_map(|p| &p.containers).filter(|c| matches!(c.run, Run::Starting { .. }));
-    let in_flight = starting.count();
     let mut turn = Turn {
         now,
         limits: state.limits(),
         marker: state.stop_marker,
-        start_slots: state.settings.max_starts.max(1).saturating_sub(in_flight),
+        slots: Slots::new(state, now),
         actions: Vec::new(),
         wake_at: None,
     };
@@ -36,6 +34,7 @@ pub fn reconcile(state: &mut NodeState, now: Now) -> Plan {
         }
         pod.settle(now);
     }
+    state.pods.values_mut().for_each(|pod| persist(pod, &mut turn));
     Plan { actions: turn.actions, wake_at: turn.wake_at }
 }
 
@@ -44,12 +43,40 @@ struct Turn {
     now: Now,
     limits: Limits,
     marker: bool,
-    start_slots: usize,
+    slots: Slots,
     actions: Vec<Action>,
     wake_at: Option<Mono>,
 }
 
+/// How many more starts may be in flight, and when a start that hangs gives its place back.
+struct Slots {
+    free: usize,
+    next_free_at: Option<Mono>,
+}
+
+impl Slots {
+    fn new(state: &NodeState, now: Now) -> Slots {
+        let held_until = |c: &ContainerState| match c.run {
+            Run::Starting { since, .. } => Some(since.mono + START_HANGS_AFTER).filter(|at| *at > now.mono),
+            _ => None,
+        };
+        let held: Vec<Mono> = state.pods.values().flat_map(|p| &p.containers).filter_map(held_until).collect();
+        Slots {
+            free: state.settings.max_starts.max(1).saturating_sub(held.len()),
+            next_free_at: held.into_iter().min(),
+        }
+    }
+}
+
 impl Turn {
+    /// Whether one more start may be in flight; if not, the next turn is due when a place may have become free.
+    fn has_slot(&mut self) -> bool {
+        if self.slots.free == 0 {
+            self.wake(self.slots.next_free_at.unwrap_or(self.now.mono + START_HANGS_AFTER));
+        }
+        self.slots.free > 0
+    }
+
     fn wake(&mut self, at: Mono) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
     }
@@ -152,7 +179,12 @@ fn act(pod: &mut PodState, turn: &mut Turn) {
     if matches!(pod.phase, Phase::Removing { .. }) {
         begin_job(pod, JobKind::Remove, turn);
     }
-    if pod.unsaved && pod.prepared && !pod.is_terminating() && !pod.is_hurrying() && turn.has_room() {
+}
+
+/// Durable records come last, and not while the pod is on its way to a start.
+fn persist(pod: &mut PodState, turn: &mut Turn) {
+    let due = pod.unsaved && pod.prepared && !pod.is_terminating() && !pod.is_hurrying(turn.now);
+    if due && turn.has_room() {
         pod.unsaved = false;
         turn.actions.push(Action::Persist { uid: pod.pod.uid.clone() });
     }
@@ -200,10 +232,10 @@ fn look_and_start(pod: &mut PodState, turn: &mut Turn) {
         }
         if let Run::Ready { image } = &container.run
             && may_start
-            && turn.start_slots > 0
+            && turn.has_slot()
             && turn.has_room()
         {
-            turn.start_slots -= 1;
+            turn.slots.free -= 1;
             let image = image.clone();
             let attempt = container.begin_start(image.clone(), turn.limits, turn.now);
             *unsaved = true;

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// How long a removed pod's counters are remembered (contract 3).
 const REMEMBERED: Duration = Duration::from_secs(600);
+/// A start takes some milliseconds. One that takes longer than this hangs, mostly on a file system: it neither holds
+/// back the starts of others nor the durable records of its own pod.
+pub(super) const START_HANGS_AFTER: Duration = Duration::from_secs(1);
 /// How many removed pods are remembered: more than a node has pods, few enough to cost nothing.
 const REMEMBERED_MAX: usize = 256;
 
@@ -340,7 +343,7 @@ impl PodState {
     }
 
     /// What an earlier agent left. Containers that nothing is told of are new.
-    pub(super) fn adopted(adopted: AdoptedPod, now: Now) -> PodState {
+    pub(super) fn adopted(adopted: AdoptedPod, limits: Limits, now: Now) -> PodState {
         let mut state = PodState::accepted(adopted.pod, Now { mono: now.mono, wall: adopted.created }, now);
         state.timeline = Timeline::default();
         state.timeline.mark(StageName::Adopted, None, now, Duration::ZERO);
@@ -349,7 +352,7 @@ impl PodState {
         for found in adopted.containers {
             let image = state.pod.container(&found.name).map(|c| c.image.clone()).unwrap_or_default();
             if let Some(place) = state.containers.iter_mut().find(|c| c.name == found.name) {
-                *place = ContainerState::adopt(found, policy, &image, now);
+                *place = ContainerState::adopt(found, policy, &image, limits, now);
             }
         }
         let finished = state.all_done();
@@ -439,11 +442,23 @@ impl PodState {
     }
 
     /// Something is on its way to a start: durable writes wait, so that they never delay it.
-    pub(super) fn is_hurrying(&self) -> bool {
-        let on_its_way = |c: &ContainerState| {
-            matches!(c.run, Run::Idle | Run::Resolving { .. } | Run::Ready { .. } | Run::Starting { .. })
+    pub(super) fn is_hurrying(&self, now: Now) -> bool {
+        let young = |since: Now| now.mono.since(since.mono) < START_HANGS_AFTER;
+        let on_its_way = |c: &ContainerState| match c.run {
+            Run::Idle | Run::Ready { .. } => true,
+            Run::Resolving { since, .. } | Run::Starting { since, .. } => young(since),
+            Run::ImageWait { .. }
+            | Run::StartWait { .. }
+            | Run::Running { .. }
+            | Run::BackOff { .. }
+            | Run::Done
+            | Run::Interrupted => false,
         };
-        self.may_start() && self.setback.is_none() && (self.job.is_some() || self.containers.iter().any(on_its_way))
+        let hurries = match self.job {
+            Some(job) => young(job.since),
+            None => self.containers.iter().any(on_its_way),
+        };
+        self.may_start() && self.setback.is_none() && hurries
     }
 
     /// The file is gone, or stop-pods was called. The grace period only ever shrinks.

@@ -17,6 +17,8 @@ use std::time::Duration;
 /// For so long after a failure its own reason is shown, then that it backs off. The kubelet shows each until its next
 /// sync, which takes 1 to 15 s.
 pub const FAILURE_SHOWN: Duration = Duration::from_secs(5);
+/// What is in flight for so long is said to be.
+const LONG: Duration = Duration::from_secs(5);
 /// The runtime's name in container ids.
 const ID_PREFIX: &str = "pinlet://";
 const SEEN_ANNOTATION: &str = "kubernetes.io/config.seen";
@@ -283,7 +285,8 @@ pub fn reasons(pod: &PodState, node: &NodeState, now: Now) -> Vec<String> {
         Phase::Stopped { .. } => Some("it is stopped"),
         Phase::Removing { .. } => Some("what is left of it is being removed"),
     };
-    lines.extend(doing.map(str::to_owned));
+    let lasting = pod.job.map(|job| lasting("", job.since, now)).unwrap_or_default();
+    lines.extend(doing.map(|text| format!("{text}{lasting}")));
     if let Some(setback) = &pod.setback {
         lines.push(setback.message.clone());
     }
@@ -302,12 +305,23 @@ fn container_reason(container: &ContainerState, pod: &PodState, now: Now) -> Opt
     if let Some(waiting) = state.waiting {
         let reason = waiting.reason.unwrap_or_default();
         let message = waiting.message.map(|m| format!(": {m}")).unwrap_or_default();
-        return Some(format!("container {name}: {reason}{message}"));
+        let lasting = match container.run {
+            Run::Starting { since, .. } => lasting("its start has been ", since, now),
+            Run::Resolving { since, .. } => lasting("the search for its image has been ", since, now),
+            _ => String::new(),
+        };
+        return Some(format!("container {name}: {reason}{message}{lasting}"));
     }
     let terminated = state.terminated?;
     let (code, reason) = (terminated.exit_code, terminated.reason.unwrap_or_default());
     let message = terminated.message.map(|m| format!(": {}", m.trim_end())).unwrap_or_default();
     Some(format!("container {name}: {reason}, exit code {code}{message}"))
+}
+
+/// Names what has been in flight for long: mostly a file system that does not answer.
+fn lasting(what: &str, since: Now, now: Now) -> String {
+    let time = Duration::from_secs(now.mono.since(since.mono).as_secs());
+    if time < LONG { String::new() } else { format!(" ({what}under way for {})", go_duration(time)) }
 }
 
 /// For `explain`, of a pod that has no place yet.

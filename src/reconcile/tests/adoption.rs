@@ -78,6 +78,16 @@ fn an_adopted_crash_loop_waits_as_long_as_it_would_have_waited() {
 }
 
 #[test]
+fn an_adopted_back_off_is_cut_to_the_cap_of_this_agent() {
+    let mut bench = Bench::with(|s| s.max_restart_period = Duration::from_secs(2));
+    let pod = base_pod();
+    let mut found = container(AdoptedState::Terminated(termination("c", 3, 1, bench.now)), 4);
+    found.backoff = Some(BackoffMemo { delay_ms: 300_000, last_update: bench.now.mono });
+    bench.after(Event::Adopted(Box::new(adopted(&pod, vec![found], true))));
+    assert_eq!(bench.wake_in, Some(Duration::from_secs(2)));
+}
+
+#[test]
 fn what_pinlet_or_a_shutdown_ended_runs_again_under_every_policy_without_back_off() {
     for policy in [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never] {
         let mut bench = Bench::new();

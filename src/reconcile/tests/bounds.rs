@@ -7,6 +7,7 @@ use crate::reconcile::plan::MAX_ACTIONS;
 use crate::reconcile::reconcile;
 use crate::reconcile::state::WaitingFor;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn pods(count: usize) -> Vec<StaticPod> {
     let pod = |n: usize| {
@@ -30,9 +31,28 @@ fn no_more_starts_are_in_flight_at_once_than_allowed() {
         starts.extend(bench.found(pod, "c"));
     }
     assert_eq!(starts, ["Start c 0", "Start c 0"]);
-    assert_eq!(bench.wake_in, None, "the answer of a start wakes the rest");
+    assert_eq!(bench.wake_in, Some(Duration::from_secs(1)), "the answer of a start wakes the rest, or its hanging");
     let next = bench.started(&pods[0], "c", 0);
     assert_eq!(next.iter().filter(|a| a.starts_with("Start")).count(), 1);
+}
+
+#[test]
+fn a_start_that_hangs_gives_its_place_back_after_a_second() {
+    let mut bench = Bench::with(|s| s.max_starts = 1);
+    let pods = pods(2);
+    bench.desire(&pods.iter().collect::<Vec<_>>());
+    for pod in &pods {
+        bench.make_sandbox(pod);
+        bench.found(pod, "c");
+    }
+    bench.pass_seconds(1);
+    assert_eq!(bench.plan(), ["Start c 0", "Persist p000"]);
+    assert_eq!(bench.wake_in, None);
+    let reasons = super::super::status::reasons(bench.pod(&pods[0]), &bench.state, bench.now);
+    assert_eq!(reasons, ["container c: ContainerCreating"]);
+    bench.pass_seconds(30);
+    let reasons = super::super::status::reasons(bench.pod(&pods[0]), &bench.state, bench.now);
+    assert_eq!(reasons, ["container c: ContainerCreating (its start has been under way for 31s)"]);
 }
 
 #[test]
