@@ -7,6 +7,8 @@
 
 #[path = "sim/checks.rs"]
 mod checks;
+#[path = "sim/effects.rs"]
+mod effects;
 #[path = "sim/exhaustive.rs"]
 mod exhaustive;
 #[path = "sim/pods.rs"]

@@ -12,6 +12,7 @@ pub mod state;
 pub mod timeline;
 
 mod apply;
+mod place;
 pub mod plan;
 mod quantity;
 

@@ -4,23 +4,19 @@
 use super::backoff::Limits;
 use super::container::{ContainerState, Run};
 use super::event::AdoptedPod;
+use super::place::Gone;
 use super::timeline::{StageName, Timeline};
 use crate::model::id::{BootId, ContainerName, PodKey, PodUid};
 use crate::model::pod::StaticPod;
 use crate::model::time::{Mono, Now, Wall};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a removed pod's counters are remembered (contract 3).
-const REMEMBERED: Duration = Duration::from_secs(600);
 /// A start takes some milliseconds. One that takes longer than this hangs, mostly on a file system: it neither holds
 /// back the starts of others nor the durable records of its own pod.
 pub(super) const START_HANGS_AFTER: Duration = Duration::from_secs(1);
-/// How many removed pods are remembered: more than a node has pods, few enough to cost nothing.
-const REMEMBERED_MAX: usize = 256;
-
 /// What does not change while the agent runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -66,15 +62,6 @@ pub enum WaitingFor {
     Predecessor(PodUid),
     /// `--max-pods`.
     Room { max_pods: usize },
-}
-
-/// What is remembered of a removed pod: the same file put back is the same pod.
-#[derive(Clone, Debug)]
-pub(super) struct Gone {
-    uid: PodUid,
-    hash: String,
-    at: Mono,
-    containers: Vec<ContainerState>,
 }
 
 /// One pod from its acceptance to its removal.
@@ -209,14 +196,6 @@ impl NodeState {
         self.pods.values().find(|p| p.pod.key == *key)
     }
 
-    /// Pods that should run and have no place yet.
-    pub fn waiting(&self) -> impl Iterator<Item = Waiting<'_>> {
-        self.desired.iter().flat_map(BTreeMap::values).filter_map(|wanted| {
-            let why = self.obstacle(&wanted.pod)?;
-            Some(Waiting { wanted, why })
-        })
-    }
-
     pub fn stop_marker(&self) -> bool {
         self.stop_marker
     }
@@ -242,83 +221,10 @@ impl NodeState {
     pub(super) fn limits(&self) -> Limits {
         Limits::new(self.settings.max_restart_period)
     }
-
-    /// `None` if the pod has its place, or may take it.
-    fn obstacle(&self, pod: &StaticPod) -> Option<WaitingFor> {
-        let rival = self.pods.values().find(|p| p.pod.uid == pod.uid || p.pod.key == pod.key);
-        match rival {
-            Some(rival) if rival.is(pod) => None,
-            Some(rival) => Some(WaitingFor::Predecessor(rival.pod.uid.clone())),
-            None if self.pods.len() >= self.settings.max_pods => {
-                Some(WaitingFor::Room { max_pods: self.settings.max_pods })
-            }
-            None => None,
-        }
-    }
-
-    /// Gives every wanted pod that has no place yet, and may have one, its place.
-    pub(super) fn admit(&mut self, now: Now) {
-        let mut wanted: Vec<Wanted> = self.desired.iter().flat_map(BTreeMap::values).cloned().collect();
-        // Whoever waits longest comes first where there is not room for all.
-        wanted.sort_by_key(|w| w.since.mono);
-        for Wanted { pod, since } in wanted {
-            if self.pods.contains_key(&pod.uid) || self.obstacle(&pod).is_some() {
-                continue;
-            }
-            let mut state = PodState::accepted(pod.clone(), since, now);
-            self.recall(&mut state, now);
-            self.pods.insert(pod.uid.clone(), state);
-        }
-    }
-
-    /// Pods that share their name with another: left so by a power cut in the middle of a replacement. None of them
-    /// starts anything before the other is removed.
-    pub(super) fn crowded(&self) -> BTreeSet<PodUid> {
-        let mut seen: BTreeMap<&PodKey, &PodUid> = BTreeMap::new();
-        let mut crowded = BTreeSet::new();
-        for (uid, pod) in &self.pods {
-            if let Some(rival) = seen.insert(&pod.pod.key, uid) {
-                crowded.extend([uid.clone(), rival.clone()]);
-            }
-        }
-        crowded
-    }
-
-    fn recall(&mut self, state: &mut PodState, now: Now) {
-        self.recent.retain(|gone| now.mono.since(gone.at) <= REMEMBERED);
-        let Some(index) = self.recent.iter().position(|g| g.uid == state.pod.uid && g.hash == state.pod.hash) else {
-            return;
-        };
-        let Some(gone) = self.recent.remove(index) else { return };
-        for before in gone.containers {
-            if let Some(container) = state.containers.iter_mut().find(|c| c.name == before.name) {
-                container.next_attempt = before.next_attempt;
-                container.created = before.created;
-                container.last = before.last.map(|mut last| {
-                    last.asked = true;
-                    last
-                });
-            }
-        }
-    }
-
-    pub(super) fn forget(&mut self, uid: &PodUid, now: Now) {
-        let Some(state) = self.pods.remove(uid) else { return };
-        self.recent.retain(|gone| gone.uid != *uid);
-        if self.recent.len() == REMEMBERED_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(Gone {
-            uid: uid.clone(),
-            hash: state.pod.hash.clone(),
-            at: now.mono,
-            containers: state.containers,
-        });
-    }
 }
 
 impl PodState {
-    fn accepted(pod: Arc<StaticPod>, since: Now, now: Now) -> PodState {
+    pub(super) fn accepted(pod: Arc<StaticPod>, since: Now, now: Now) -> PodState {
         let mut timeline = Timeline::default();
         timeline.mark(StageName::Accepted, None, since, Duration::ZERO);
         PodState {
