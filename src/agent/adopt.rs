@@ -6,6 +6,7 @@
 use super::exits;
 use super::manifests;
 use super::monitors::{Monitor, Stage};
+use super::newer::LeftAlone;
 use super::node::Node;
 use super::records::{self, PodRecord};
 use super::spawning::{asked_marker, running_container};
@@ -40,6 +41,8 @@ pub struct Adoption {
     pub sandboxes: Vec<SandboxRecord>,
     /// The kept manifests, for the table of incumbents.
     pub kept: Vec<Kept>,
+    /// What a newer pinlet runs.
+    pub left_alone: LeftAlone,
 }
 
 /// One container that the run dir tells of.
@@ -52,10 +55,14 @@ struct Trace {
 
 /// Blocks on the root dir: before the loop begins, when nothing is promised yet.
 pub fn adopt(node: &Node, now: Now) -> Adoption {
-    let mut traces = read_traces(node);
-    kill_unrecorded(node, &traces);
-    let mut adoption = Adoption::default();
+    let left_alone = LeftAlone::find(node);
+    let mut traces = read_traces(node, &left_alone);
+    kill_unrecorded(node, &traces, &left_alone);
+    let mut adoption = Adoption { left_alone, ..Adoption::default() };
     for uid in pod_dirs(node) {
+        if adoption.left_alone.has_pod(&uid) {
+            continue;
+        }
         let own: Vec<Trace> = extract(&mut traces, &uid);
         match read_kept(node, &uid) {
             Some((record, kept)) => adopt_pod(node, &mut adoption, record, kept, own, now),
@@ -67,13 +74,14 @@ pub fn adopt(node: &Node, now: Now) -> Adoption {
         log::warn!("container {} of {} belongs to no pod that is known", trace.intent.id, trace.intent.pod_uid);
         kill_trace(node, &trace);
     }
-    let known: BTreeSet<PodUid> = adoption.pods.iter().map(|p| p.pod.uid.clone()).collect();
-    sweep_sandboxes(node, &known);
+    let known: BTreeSet<PodUid> =
+        adoption.pods.iter().map(|p| &p.pod.uid).chain(adoption.left_alone.pods.keys()).cloned().collect();
+    sweep_sandboxes(node, &known, adoption.left_alone.pods.is_empty());
     adoption
 }
 
 /// Sandboxes that no record of a known pod names, and host ends of links that no sandbox has.
-fn sweep_sandboxes(node: &Node, known: &BTreeSet<PodUid>) {
+fn sweep_sandboxes(node: &Node, known: &BTreeSet<PodUid>, links_are_known: bool) {
     let swept = match sandbox::sweep(&node.paths.run_pods(), &node.boot, known) {
         Ok(swept) => swept,
         Err(error) => return log::warn!("{}", chain(&error)),
@@ -84,7 +92,7 @@ fn sweep_sandboxes(node: &Node, known: &BTreeSet<PodUid>) {
             Err(error) => log::warn!("{}", chain(&error)),
         }
     }
-    let Some(bridge) = &node.bridge else { return };
+    let Some(bridge) = node.bridge.as_ref().filter(|_| links_are_known) else { return };
     let links = known.iter().filter_map(|uid| sandbox::read(&node.paths.run_pod(uid)).ok().flatten()?.link);
     let veths: Vec<String> = links.map(|link| link.veth).collect();
     if let Err(error) = bridge.sweep(&veths) {
@@ -106,19 +114,21 @@ fn pod_dirs(node: &Node) -> Vec<PodUid> {
     uids
 }
 
-fn read_traces(node: &Node) -> Vec<Trace> {
+fn read_traces(node: &Node, left_alone: &LeftAlone) -> Vec<Trace> {
     let Ok(entries) = fs::read_dir(node.paths.run_containers()) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| read_trace(node, &entry.path())).collect()
+    let is_left = |dir: &Path| {
+        let id = dir.file_name().and_then(|n| n.to_str()).and_then(ContainerId::new);
+        let uid = || record::read_intent(dir).ok().flatten().map(|intent| intent.pod_uid);
+        id.is_some_and(|id| left_alone.has_container(&id)) || uid().is_some_and(|uid| left_alone.has_pod(&uid))
+    };
+    let dirs = entries.flatten().map(|entry| entry.path()).filter(|dir| !is_left(dir));
+    dirs.filter_map(|dir| read_trace(node, &dir)).collect()
 }
 
 /// `None`: there is nothing to adopt, and what there was of it has been cleared away.
 fn read_trace(node: &Node, dir: &Path) -> Option<Trace> {
     let intent = match record::read_intent(dir) {
         Ok(Some(intent)) if intent.boot_id == node.boot => intent,
-        Err(error @ record::RecordError::Newer { .. }) => {
-            log::error!("{}: left alone", chain(&error));
-            return None;
-        }
         Ok(_) | Err(_) => {
             log::warn!("{} holds no record of this boot: removed", dir.display());
             remove_dir(dir);
@@ -230,11 +240,11 @@ fn remove_dir(dir: &Path) {
 }
 
 /// Processes among the monitors, and cgroups of our pods' containers, that no record names (contract 4).
-fn kill_unrecorded(node: &Node, traces: &[Trace]) {
+fn kill_unrecorded(node: &Node, traces: &[Trace], left_alone: &LeftAlone) {
     let root = &node.config.cgroup_root;
     let monitors: BTreeSet<Pid> = traces.iter().filter_map(|t| t.intent.monitor).map(|p| p.pid).collect();
     for pid in node.hierarchies.monitors(root) {
-        if !monitors.contains(&pid) {
+        if !monitors.contains(&pid) && !left_alone.has_monitor(pid, node) {
             log::warn!("process {} among the monitors has no record: killed", pid.0);
             if let Ok(start_ticks) = spawn::start_ticks(pid.0) {
                 kill_process(ProcessRef { pid, start_ticks });
@@ -243,7 +253,7 @@ fn kill_unrecorded(node: &Node, traces: &[Trace]) {
     }
     let recorded: BTreeSet<&str> = traces.iter().map(|t| t.intent.id.as_str()).collect();
     for (uid, path) in node.hierarchies.pods_present(root) {
-        if !node.paths.root_pod(&uid).is_dir() {
+        if !node.paths.root_pod(&uid).is_dir() || left_alone.has_pod(&uid) {
             continue;
         }
         for leaf in node.hierarchies.leaves(&path) {

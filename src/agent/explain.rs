@@ -101,6 +101,10 @@ impl Agent {
                 hint: Some("restart the agent, or boot".to_owned()),
             });
         }
+        notes.extend(self.left_alone.pods.iter().map(|(uid, why)| Problem {
+            text: format!("pod {uid} goes on untouched: {why}"),
+            hint: Some("run the newer version again".to_owned()),
+        }));
         notes.extend(self.preloads.problems());
         for lane in [Lane::Manifests, Lane::Images, Lane::Node, Lane::Queries] {
             notes.extend(self.slow_job(&lane, now));

@@ -190,7 +190,8 @@ impl Agent {
         for report in self.manifests.table.take_changes() {
             log_change(&report);
         }
-        let wanted = self.manifests.table.desired();
+        let mut wanted = self.manifests.table.desired();
+        wanted.retain(|pod| !self.left_alone.has_pod(&pod.uid) && !self.left_alone.keys.contains(&pod.key));
         if self.manifests.wanted.as_ref() != Some(&wanted) {
             self.facts.push(Event::Desired(wanted.clone()));
             self.manifests.wanted = Some(wanted);

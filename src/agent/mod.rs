@@ -22,6 +22,7 @@ mod images;
 mod journal;
 mod manifests;
 mod monitors;
+mod newer;
 mod outcome;
 mod pod_files;
 mod pods;

@@ -7,6 +7,7 @@ use super::addresses::Addresses;
 use super::journal;
 use super::manifests::Manifests;
 use super::monitors::MonitorSet;
+use super::newer::LeftAlone;
 use super::node::{self, Node};
 use super::notify::Notifier;
 use super::outcome::Outcome;
@@ -93,6 +94,8 @@ pub struct Agent {
     /// The sandboxes' records, to be written again if the run dir is wiped.
     pub(super) sandboxes: BTreeMap<PodUid, SandboxRecord>,
     pub(super) workers: Workers<Outcome>,
+    /// What a newer pinlet runs: neither shown nor started here.
+    pub(super) left_alone: LeftAlone,
     /// Facts that wait for the next round of apply.
     pub(super) facts: Vec<Event>,
     pub(super) poller: Poller,

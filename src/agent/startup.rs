@@ -168,6 +168,7 @@ fn build(config: Config, paths: Paths, signals: Signals) -> Result<Agent, StartE
         monitors: MonitorSet::default(),
         addresses: Addresses::new(address_watch),
         sandboxes: BTreeMap::new(),
+        left_alone: std::mem::take(&mut adoption.left_alone),
         workers: Workers::new(waker.clone()),
         facts: Vec::new(),
         poller,
