@@ -66,7 +66,7 @@ fn client(args: Vec<OsString>) -> ExitCode {
         Outcome::Check { paths, offline } => offline::check(&paths, &offline),
         Outcome::CheckNode { .. } => offline::check_node(),
         Outcome::Explain { target, offline } => offline::explain(target.as_deref(), &offline),
-        Outcome::StopPods(StopPods { run_dir, root_dir: _, timeout, marker }) => {
+        Outcome::StopPods(StopPods { run_dir, timeout, marker }) => {
             let code = offline::stop_pods(&run_dir, timeout);
             // Held until here: an agent that starts meanwhile waits for it.
             drop(marker);

@@ -27,7 +27,7 @@ pub enum Verb {
     Explain { target: Option<String>, offline: Offline },
     Logs(Logs),
     Exec(Exec),
-    StopPods { timeout: Option<Duration>, root_dir: PathBuf },
+    StopPods { timeout: Option<Duration> },
     Import(Vec<PathBuf>),
     Check { paths: Vec<PathBuf>, offline: Offline },
     CheckNode { offline: Offline },
@@ -114,9 +114,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, Usage> {
         Some(("explain", m)) => Verb::Explain { target: text(m, "target"), offline: offline(m) },
         Some(("logs", m)) => Verb::Logs(logs(m)),
         Some(("exec", m)) => Verb::Exec(exec(m)),
-        Some(("stop-pods", m)) => {
-            Verb::StopPods { timeout: m.get_one::<Duration>("timeout").copied(), root_dir: path(m, "root-dir") }
-        }
+        Some(("stop-pods", m)) => Verb::StopPods { timeout: m.get_one::<Duration>("timeout").copied() },
         Some(("import", m)) => Verb::Import(paths(m, "file")),
         Some(("check", m)) if m.get_flag("node") => Verb::CheckNode { offline: offline(m) },
         Some(("check", m)) => Verb::Check { paths: paths(m, "file"), offline: offline(m) },
@@ -310,7 +308,7 @@ mod tests {
             strict: true,
         };
         let describe = Verb::DescribePod(PodName { name: "web".to_owned(), namespace: None });
-        let stop = |timeout| Verb::StopPods { timeout, root_dir: "/var/lib/pinlet".into() };
+        let stop = |timeout| Verb::StopPods { timeout };
         let lenient = Offline { strict: false, hostname_override: Some("n".to_owned()), ..offline.clone() };
         for (words, expected) in [
             (&["describe", "pod", "web"][..], describe),

@@ -105,8 +105,7 @@ fn acting_verbs() -> [Command; 4] {
             .arg(
                 value("timeout", "D", "Give up after this time; otherwise the largest grace period and 5s")
                     .value_parser(parse_duration),
-            )
-            .arg(dir("root-dir", "/var/lib/pinlet", "The agent's root directory")),
+            ),
         Command::new("import").about("Take image archives or layouts into the store").arg(files(true)),
         Command::new("check")
             .about("Check manifests as the agent would, without it")

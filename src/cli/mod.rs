@@ -49,7 +49,6 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct StopPods {
     pub run_dir: PathBuf,
-    pub root_dir: PathBuf,
     /// What is left of `--timeout`; `None`: the largest grace period and 5 s.
     pub timeout: Option<Duration>,
     /// The lock on the marker: held until the verb ends, so it must outlive the work.
@@ -74,7 +73,7 @@ pub fn run(args: Vec<OsString>) -> Outcome {
         Verb::Explain { target, offline } => return explain::run(&run_dir, target, offline),
         Verb::Logs(options) => logs::run(&run_dir, &options),
         Verb::Exec(options) => exec::run(&run_dir, &options),
-        Verb::StopPods { timeout, root_dir } => return stop::run(run_dir, root_dir, timeout),
+        Verb::StopPods { timeout } => return stop::run(run_dir, timeout),
         Verb::Import(paths) => import::run(&run_dir, paths),
         Verb::Version => Ok(version::run(&run_dir)),
         Verb::Check { paths, offline } => return Outcome::Check { paths, offline },

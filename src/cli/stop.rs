@@ -20,7 +20,7 @@ const SLACK: Duration = Duration::from_secs(5);
 /// How often the agent is asked: nobody notices a tenth of a second, and it ends soon.
 const POLL: Duration = Duration::from_millis(100);
 
-pub fn run(run_dir: PathBuf, root_dir: PathBuf, timeout: Option<Duration>) -> Outcome {
+pub fn run(run_dir: PathBuf, timeout: Option<Duration>) -> Outcome {
     let started = Instant::now();
     let marker = match mark(&run_dir) {
         Ok(Some(marker)) => marker,
@@ -34,7 +34,7 @@ pub fn run(run_dir: PathBuf, root_dir: PathBuf, timeout: Option<Duration>) -> Ou
         Ok(Watched::Stopped) => Outcome::Done(0),
         Ok(Watched::Alone) => {
             let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
-            Outcome::StopPods(StopPods { run_dir, root_dir, timeout: left, marker })
+            Outcome::StopPods(StopPods { run_dir, timeout: left, marker })
         }
         Err(error) => Outcome::Done(error.report()),
     }
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn without_a_run_dir_there_is_nothing_to_stop() {
-        let ended = run("/nonexistent/run".into(), "/nonexistent/root".into(), None);
+        let ended = run("/nonexistent/run".into(), None);
         assert!(matches!(ended, Outcome::Done(0)));
     }
 
@@ -104,7 +104,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("pinlet-stop-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("temporary directory");
-        let ended = run(dir.clone(), "/nonexistent/root".into(), Some(Duration::from_secs(60)));
+        let ended = run(dir.clone(), Some(Duration::from_secs(60)));
         let marker = dir.join(STOP_MARKER_NAME);
         let locked = matches!(Lock::try_take(&marker), Ok(None));
         let there = marker.exists();
