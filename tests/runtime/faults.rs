@@ -1,6 +1,6 @@
 //! What is left when somebody dies in the middle, and how it is taken away.
 
-use crate::host::{Container, Host, until};
+use crate::host::{Container, Host, PATIENCE, until};
 use pinlet::model::observed::ExitStatus;
 use pinlet::runtime::record::{self, FailedStage};
 use pinlet::runtime::spawn::{Report, send_go};
@@ -10,12 +10,7 @@ use std::path::PathBuf;
 
 /// What the agent does about a container whose monitor is gone.
 fn take_away(container: &Container<'_>) {
-    let (leaf, hierarchies) = (container.leaf(), &container.host.hierarchies);
-    until("the cgroup to be empty", || {
-        hierarchies.kill(&leaf).unwrap();
-        (!hierarchies.populated(&leaf)).then_some(())
-    });
-    until("the cgroup to be removed", || hierarchies.remove(&leaf).ok());
+    container.host.hierarchies.clear(&container.leaf(), PATIENCE).unwrap();
     container.assert_gone();
 }
 

@@ -6,9 +6,13 @@ use crate::sys::{poll, spawn};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// How often a v1 freezer is asked whether it has frozen all; each time a millisecond.
 const FREEZE_TRIES: u32 = 5;
+/// How long to wait before looking again whether a killed cgroup is empty, at first and at last.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+const LOOK_LAST: Duration = Duration::from_millis(100);
 
 impl Hierarchies {
     /// Every process in the cgroup `path` or below it, in any hierarchy.
@@ -73,6 +77,23 @@ impl Hierarchies {
         match spawn::signal(&pidfd, spawn::SIGKILL) {
             Err(error) if error.raw_os_error() != Some(spawn::ESRCH) => Err(CgroupError::Kill(pid.0, error)),
             _ => Ok(()),
+        }
+    }
+
+    /// Kills all of the cgroup `path` and takes it away, looking again until `patience` is over: for workers, since it
+    /// waits for the dying. `Ok` if nothing of it is left, or never was.
+    pub fn clear(&self, path: &Path, patience: Duration) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + patience;
+        let mut pause = LOOK_FIRST;
+        loop {
+            self.kill(path)?;
+            // Whoever is dying is still inside for a moment.
+            match self.remove(path) {
+                Ok(()) => return Ok(()),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(LOOK_LAST);
         }
     }
 
