@@ -333,3 +333,48 @@ fn a_truncated_layer_is_an_error_at_every_offset_within_a_header_or_data() {
         assert!(matches!(result, Err(LayerError::Tar(_))), "{cut}: {result:?}");
     }
 }
+
+/// Layers of random members over a few names that collide, nest and climb.
+#[test]
+fn no_sequence_of_members_touches_anything_outside_or_leaves_what_cannot_be_removed() {
+    let outside = Scratch::new("random-outside");
+    let victim = outside.write("victim", b"untouched");
+    let absolute = outside.0.to_str().unwrap();
+    let below = format!("{absolute}/victim");
+    let names =
+        ["a", "b", "a/b", "a/b/c", "b/a", "./a/", "..", "a/../b", ".wh.a", "a/.wh.b", "a/.wh..wh..opq", "/a", "."];
+    let links = ["a", "b", "a/b", ".", "..", "../..", "/", "../a", absolute, below.as_str(), "a/victim", "b/victim"];
+    let mut state = 7u64;
+    let mut next = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..1500 {
+        let members: Vec<Given> = (0..2 + next(8))
+            .map(|_| {
+                let (name, link) = (names[next(names.len())], links[next(links.len())]);
+                match next(6) {
+                    0 | 1 => Given::symlink(name, link),
+                    2 => Given::file(name, b"evil").mode(0o777).owner(1, 1),
+                    3 => Given::dir(name).mode(0o777).owner(1, 1).mtime(1),
+                    4 => Given::hard_link(name, link),
+                    _ => Given::fifo(name).xattr("user.x", b"evil"),
+                }
+            })
+            .collect();
+        let scratch = Scratch::new("random");
+        match stack(&scratch, &[tar(&members)]) {
+            Ok(()) => taken += 1,
+            Err(LayerError::Refused { .. }) => refused += 1,
+            Err(error) => panic!("round {round}: {error:?} from {members:?}"),
+        }
+        std::fs::remove_dir_all(scratch.0.join("0")).unwrap();
+        let meta = std::fs::metadata(&victim).unwrap();
+        assert_eq!((meta.nlink(), meta.uid(), mode(&victim)), (1, 0, 0o644), "round {round}: {members:?}");
+        assert_eq!(std::fs::read_dir(&outside.0).unwrap().count(), 1, "round {round}: {members:?}");
+        assert_eq!(std::fs::metadata(&outside.0).unwrap().uid(), 0, "round {round}: {members:?}");
+    }
+    assert_eq!(std::fs::read(&victim).unwrap(), b"untouched");
+    assert!(taken > 50 && refused > 50, "{taken} taken, {refused} refused");
+}

@@ -254,7 +254,8 @@ impl<R: Read> TarReader<R> {
             Some(size) => size,
             None => unsigned(&old.size, "size")?,
         };
-        let stored = if kind == MemberKind::File { stored } else { 0 };
+        // The flag counts, not the name: an old directory may have a size, and what has no data may have one too.
+        let stored = if matches!(flag, b'0' | 0 | b'7' | b'S') { stored } else { 0 };
         let (size, sparse) = if flag == b'S' { self.sparse_map(header, stored)? } else { (stored, None) };
         let (major, minor) = device_numbers(header, kind)?;
         let mtime = match extensions.mtime {
