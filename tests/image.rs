@@ -192,7 +192,7 @@ fn a_full_disk_is_named_leaves_nothing_and_the_next_try_succeeds() {
     assert_eq!(names(&disk.join("images/l")).len(), 2, "small's layer and the empty one");
     assert!(node.store.find("small").unwrap().is_some());
     // A compressed archive needs room before a layer is even looked at.
-    let packed = fixture::pack(Packing::Zstd, &docker(&[big.clone()]).to_tar());
+    let packed = fixture::pack(Packing::Zstd, &docker(std::slice::from_ref(&big)).to_tar());
     let error = node.import_path(&node.scratch.write("big.tar.zst", &packed)).unwrap_err();
     assert!(error.starts_with("cannot write: No space left"), "{error}");
     assert_eq!(names(&disk.join("images/tmp")), [""; 0]);
