@@ -138,9 +138,9 @@ fn read_trace(node: &Node, dir: &Path) -> Option<Trace> {
     let alive = intent.monitor.and_then(|process| open_process(process).map(|pidfd| (process, pidfd)));
     let monitor = alive.filter(|_| settled(dir));
     let (found, monitor) = match (monitor, record::read_exit(dir), record::read_started(dir)) {
-        (_, Ok(Some(exit)), _) => (ended(&intent, dir, &exit)?, None),
+        (_, Ok(Some(exit)), _) => (ended(&intent, dir, &exit), None),
         (Some((_, pidfd)), Ok(None), Ok(Some(started))) => {
-            let running = running_container(&intent, started.init, started.started_at);
+            let running = running_container(&intent, started.init, started.started_at, started.user);
             let monitor = Monitor {
                 intent: intent.clone(),
                 dir: dir.to_owned(),
@@ -161,7 +161,7 @@ fn read_trace(node: &Node, dir: &Path) -> Option<Trace> {
             }
             kill_cgroup(node, &intent);
             remove_dir(dir);
-            return None;
+            (Found::NotCreated { attempt: intent.attempt }, None)
         }
     };
     Some(Trace { intent, dir: dir.to_owned(), found, monitor })
@@ -179,18 +179,17 @@ fn settled(dir: &Path) -> bool {
     false
 }
 
-fn ended(intent: &Intent, dir: &Path, exit: &ExitRecord) -> Option<Found> {
+fn ended(intent: &Intent, dir: &Path, exit: &ExitRecord) -> Found {
     let termination = match &exit.failure {
         None => exits::termination_of(intent, exit, String::new()),
         Some(failure) if failure.stage == FailedStage::Run => start_error(intent, exit, failure.message.clone()),
         // It never became a container.
         Some(_) => {
             remove_dir(dir);
-            return None;
+            return Found::NotCreated { attempt: intent.attempt };
         }
     };
-    let asked = asked_marker(dir).exists();
-    Some(if asked { Found::Interrupted(termination) } else { Found::Exited(termination) })
+    if asked_marker(dir).exists() { Found::Interrupted(termination) } else { Found::Exited(termination) }
 }
 
 fn start_error(intent: &Intent, exit: &ExitRecord, message: String) -> Termination {

@@ -15,6 +15,7 @@ use crate::model::image::ImageFacts;
 use crate::model::pod::StaticPod;
 use crate::model::time::Now;
 use crate::reconcile::action::Action;
+use crate::runtime::resources;
 use crate::sys::{poll, spawn};
 use std::sync::Arc;
 
@@ -59,7 +60,8 @@ impl Agent {
             (Some(state), Some(bridge)) if !state.pod.host_network => self.addresses.reserve(bridge, &state.pod),
             _ => Vec::new(),
         };
-        self.on_pod(uid, "sandbox", now, move |node, pod| pods::ensure_sandbox(node, pod, &taken));
+        let shares = self.burstable_shares(None);
+        self.on_pod(uid, "sandbox", now, move |node, pod| pods::ensure_sandbox(node, pod, &taken, shares));
     }
 
     fn resolve_image(&mut self, uid: PodUid, container: ContainerName, now: Now) {
@@ -115,11 +117,19 @@ impl Agent {
     }
 
     fn stop_sandbox(&mut self, uid: &PodUid, now: Now) {
-        self.on_pod(uid, "stop sandbox", now, pods::stop_sandbox);
+        let shares = self.burstable_shares(Some(uid));
+        self.on_pod(uid, "stop sandbox", now, move |node, pod| pods::stop_sandbox(node, pod, shares));
     }
 
     fn remove_pod(&mut self, uid: &PodUid, now: Now) {
-        self.on_pod(uid, "remove", now, pods::remove);
+        let shares = self.burstable_shares(Some(uid));
+        self.on_pod(uid, "remove", now, move |node, pod| pods::remove(node, pod, shares));
+    }
+
+    /// What all burstable pods together get, without the one that goes.
+    fn burstable_shares(&self, without: Option<&PodUid>) -> u64 {
+        let staying = self.core.pods().filter(|p| !p.is_stopped() && Some(&p.pod.uid) != without);
+        resources::burstable_shares(staying.map(|p| &*p.pod))
     }
 
     fn name_of(&self, uid: &PodUid) -> String {

@@ -56,7 +56,8 @@ pub fn termination_of(intent: &Intent, exit: &ExitRecord, message: String) -> Te
         message,
         started_at: exit.started_at,
         finished_at: exit.finished_at,
-        finished_mono: now().mono,
+        // A record of an earlier pinlet does not say.
+        finished_mono: exit.finished_mono.unwrap_or_else(|| now().mono),
         image: intent.image.clone(),
         image_id: intent.image_id.clone(),
     }

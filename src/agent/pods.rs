@@ -9,7 +9,7 @@ use super::records::{self, PodRecord};
 use super::start::remove_tree;
 use crate::error::chain;
 use crate::model::id::PodUid;
-use crate::model::pod::StaticPod;
+use crate::model::pod::{QosClass, StaticPod};
 use crate::net::NetError;
 use crate::reconcile::event::Event;
 use crate::runtime::sandbox::{self, LinkRecord, SandboxRecord};
@@ -62,9 +62,9 @@ fn try_prepare(node: &Node, pod: &StaticPod, record: &PodRecord, manifest: Optio
 }
 
 /// Worker: cgroup, namespaces, shared memory and, for a pod network, the link with an address that is not in `taken`.
-pub fn ensure_sandbox(node: &Node, pod: &Arc<StaticPod>, taken: &[IpAddr]) -> Outcome {
+pub fn ensure_sandbox(node: &Node, pod: &Arc<StaticPod>, taken: &[IpAddr], burstable: u64) -> Outcome {
     let uid = pod.uid.clone();
-    match try_sandbox(node, pod, taken) {
+    match try_sandbox(node, pod, taken, burstable) {
         Ok(record) => Outcome::SandboxMade(Box::new(record)),
         Err(error) => {
             // Half a sandbox is taken away, so that the next try starts from nothing.
@@ -74,10 +74,11 @@ pub fn ensure_sandbox(node: &Node, pod: &Arc<StaticPod>, taken: &[IpAddr]) -> Ou
     }
 }
 
-fn try_sandbox(node: &Node, pod: &StaticPod, taken: &[IpAddr]) -> Result<SandboxRecord, PodError> {
+fn try_sandbox(node: &Node, pod: &StaticPod, taken: &[IpAddr], burstable: u64) -> Result<SandboxRecord, PodError> {
     for warning in node.hierarchies.ensure_pod(&node.cgroup_plan(pod, None, Default::default()))? {
         log::warn!("{}: {warning}", pod.key);
     }
+    share_burstable(node, pod, burstable);
     let paths = node.pod_paths(&pod.uid);
     let mut record = sandbox::create(pod, &paths, &node.boot, node.host.memory_bytes)?;
     if record.pod_network && record.ip.is_none() {
@@ -86,6 +87,18 @@ fn try_sandbox(node: &Node, pod: &StaticPod, taken: &[IpAddr]) -> Result<Sandbox
     sandbox::write_record(&paths.sandbox, &record)?;
     pod_files::refresh(node, pod, record.ip)?;
     Ok(record)
+}
+
+/// The cgroup above all burstable pods weighs what they ask for together (kubelet: `qos_container_manager`). It is
+/// gone with the last of them.
+fn share_burstable(node: &Node, pod: &StaticPod, shares: u64) {
+    let root = &node.config.cgroup_root;
+    if pod.qos == QosClass::Burstable
+        && node.hierarchies.has_burstable(root)
+        && let Err(error) = node.hierarchies.set_burstable_shares(root, shares)
+    {
+        log::warn!("{}", chain(&error));
+    }
 }
 
 fn attach(node: &Node, pod: &StaticPod, record: &mut SandboxRecord, taken: &[IpAddr]) -> Result<(), PodError> {
@@ -97,21 +110,27 @@ fn attach(node: &Node, pod: &StaticPod, record: &mut SandboxRecord, taken: &[IpA
 }
 
 /// Worker: the sandbox goes, the directories stay.
-pub fn stop_sandbox(node: &Node, pod: &Arc<StaticPod>) -> Outcome {
+pub fn stop_sandbox(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcome {
     let uid = pod.uid.clone();
     let event = match try_stop(node, pod) {
-        Ok(()) => Event::SandboxStopped { uid },
+        Ok(()) => {
+            share_burstable(node, pod, burstable);
+            Event::SandboxStopped { uid }
+        }
         Err(error) => Event::SandboxStopFailed { uid, message: chain(&error) },
     };
     Outcome::Facts(vec![event])
 }
 
 /// Worker: nothing of the pod is left, in the kernel or on disk.
-pub fn remove(node: &Node, pod: &Arc<StaticPod>) -> Outcome {
+pub fn remove(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcome {
     let uid = pod.uid.clone();
     let gone = try_stop(node, pod).and_then(|()| remove_dirs(node, &uid, pod));
     let event = match gone {
-        Ok(()) => Event::Removed { uid },
+        Ok(()) => {
+            share_burstable(node, pod, burstable);
+            Event::Removed { uid }
+        }
         Err(error) => Event::RemoveFailed { uid, message: chain(&error) },
     };
     Outcome::Facts(vec![event])

@@ -54,24 +54,21 @@ impl PodRecord {
 /// Worker: writes record and manifest so that they survive a power cut. A disk that refuses is said once per try; the
 /// pod runs on.
 pub fn keep(node: &Node, uid: &PodUid, record: &PodRecord, manifest: Option<&[u8]>) {
-    let path = node.paths.pod_record(uid);
     // A pod that has been removed meanwhile must not get a directory again.
     if !node.paths.root_pod(uid).is_dir() {
         return;
     }
-    let kept = node.paths.kept_manifest(uid);
-    let manifest_written = match manifest {
-        Some(bytes) if fs::read(&kept).is_ok_and(|there| there == bytes) => {
-            fs::File::open(&kept).and_then(|f| f.sync_all())
+    let kept = (node.paths.kept_manifest(uid), manifest.map(<[u8]>::to_vec));
+    for (path, bytes) in [kept, (node.paths.pod_record(uid), Some(record.bytes()))] {
+        let Some(bytes) = bytes else { continue };
+        // What is there already is only made to last: an agent that starts anew writes nothing.
+        let written = match fs::read(&path) {
+            Ok(there) if there == bytes => file::make_durable(&path),
+            Ok(_) | Err(_) => file::write_durable(&path, &bytes, 0o600),
+        };
+        if let Err(source) = written {
+            log::error!("{}", chain(&RecordError::Write { path, source }));
         }
-        Some(bytes) => file::write_durable(&kept, bytes, 0o600),
-        None => Ok(()),
-    };
-    let written = manifest_written.map_err(|source| RecordError::Write { path: kept, source }).and_then(|()| {
-        file::write_durable(&path, &record.bytes(), 0o600).map_err(|source| RecordError::Write { path, source })
-    });
-    if let Err(error) = written {
-        log::error!("{}", chain(&error));
     }
 }
 

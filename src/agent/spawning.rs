@@ -95,12 +95,12 @@ impl Agent {
         }
         let intent = &monitor.intent;
         match report {
-            Report::Started { init, started_at, warnings } => {
+            Report::Started { init, started_at, warnings, user } => {
                 for warning in warnings {
                     log::warn!("{}/{} container {}: {warning}", intent.namespace, intent.pod_name, intent.container);
                 }
                 monitor.stage = Stage::Running { init };
-                let running = running_container(&monitor.intent, init, started_at);
+                let running = running_container(&monitor.intent, init, started_at, user);
                 self.facts.push(Event::Started {
                     uid: monitor.uid().clone(),
                     container: monitor.container().clone(),
@@ -161,6 +161,7 @@ pub(super) fn running_container(
     intent: &Intent,
     init: crate::model::id::ProcessRef,
     started_at: crate::model::time::Wall,
+    user: Option<crate::model::observed::LinuxUser>,
 ) -> RunningContainer {
     RunningContainer {
         id: intent.id.clone(),
@@ -171,7 +172,7 @@ pub(super) fn running_container(
         image: intent.image.clone(),
         image_id: intent.image_id.clone(),
         stop_signal: intent.stop_signal,
-        user: None,
+        user,
     }
 }
 

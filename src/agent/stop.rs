@@ -107,6 +107,7 @@ impl Agent {
                     init: *init,
                     started_at: running.started_at,
                     warnings: Vec::new(),
+                    user: running.user.clone(),
                 },
             ),
             _ => Ok(()),

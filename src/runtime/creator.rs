@@ -125,6 +125,7 @@ fn prepare(
         overlay::Parts { layers: &launch.layers, upper: &launch.upper, work: &launch.work, nodev: without_devices };
     overlay::mount(&root, &parts)?;
     let identity = user::resolve(&Rooted::open(&root).map_err(CreateError::Open)?, &launch.user)?;
+    Progress::User(identity.to_text()).send(line);
     rootfs::make_working_dir(&spec, &root)?;
     complete(&mut spec, &identity, without_devices)?;
     let bytes = serde_json::to_vec(&spec).map_err(|e| CreateError::WriteSpec(e.into()))?;

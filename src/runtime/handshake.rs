@@ -5,6 +5,7 @@
 
 use super::record::{FailedStage, VERSION};
 use crate::model::id::ProcessRef;
+use crate::model::observed::LinuxUser;
 use crate::model::time::Wall;
 use crate::sys::socket;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub enum Report {
         init: ProcessRef,
         started_at: Wall,
         warnings: Vec<String>,
+        /// Who the program runs as.
+        user: Option<LinuxUser>,
     },
     Failed {
         stage: FailedStage,

@@ -12,10 +12,11 @@ use super::handshake::{self, Report};
 use super::launch::{Launch, LaunchFile};
 use super::progress::Progress;
 use super::record::{self, ExitRecord, FailedStage, Failure, Started};
+use super::user;
 use crate::error::chain;
 use crate::model::id::{BootId, Pid, ProcessRef};
-use crate::model::observed::ExitStatus;
-use crate::model::time::Wall;
+use crate::model::observed::{ExitStatus, LinuxUser};
+use crate::model::time::{Mono, Wall};
 use crate::sys::process::{self, ChildEvents};
 use crate::sys::spawn::{self, Ended};
 use crate::sys::{clock, socket};
@@ -88,6 +89,7 @@ struct Running {
     init: ProcessRef,
     started_at: Wall,
     warnings: Vec<String>,
+    user: Option<LinuxUser>,
 }
 
 /// The container's output on its way to the log.
@@ -120,10 +122,20 @@ impl Monitor {
                 drop(running);
                 let status = self.supervise(&mut output);
                 let finished_at = Wall(clock::realtime_ns());
+                let finished_mono = Some(Mono(clock::boottime_ns()));
                 let oom_killed = self.clean_up(&mut output);
                 output.log.close();
                 let (version, boot_id) = (record::VERSION, boot_id());
-                let exit = ExitRecord { version, boot_id, status, oom_killed, started_at, finished_at, failure: None };
+                let exit = ExitRecord {
+                    version,
+                    boot_id,
+                    status,
+                    oom_killed,
+                    started_at,
+                    finished_at,
+                    finished_mono,
+                    failure: None,
+                };
                 conclude(&self.launch.dir, exit, None);
             }
         }
@@ -194,7 +206,9 @@ impl Monitor {
             return Err(failure);
         }
         match told.init {
-            Some(init) if told.started => Ok(Running { init, started_at: Wall(clock::realtime_ns()), warnings }),
+            Some(init) if told.started => {
+                Ok(Running { init, started_at: Wall(clock::realtime_ns()), warnings, user: told.user })
+            }
             init => {
                 self.await_creator();
                 let how = match self.ended.creator_end {
@@ -296,6 +310,7 @@ struct Told {
     refused: Option<String>,
     failed: Option<(FailedStage, String)>,
     init: Option<ProcessRef>,
+    user: Option<LinuxUser>,
     started: bool,
 }
 
@@ -306,6 +321,7 @@ impl Told {
             Progress::Trace(text) => {
                 self.trace.get_or_insert(text);
             }
+            Progress::User(text) => self.user = user::parse_identity(&text),
             Progress::Refused(text) => {
                 self.refused.get_or_insert(text);
             }
@@ -372,12 +388,20 @@ impl Output {
 }
 
 fn report_start(dir: &Path, running: &Running, handshake: &OwnedFd) {
-    let Running { init, started_at, warnings } = running;
+    let Running { init, started_at, warnings, user } = running;
     let (version, boot_id) = (record::VERSION, boot_id());
-    let started = Started { version, boot_id, init: *init, started_at: *started_at, warnings: warnings.clone() };
+    let started = Started {
+        version,
+        boot_id,
+        init: *init,
+        started_at: *started_at,
+        warnings: warnings.clone(),
+        user: user.clone(),
+    };
     // Where the run dir is gone, the agent still hears of it.
     let _ = record::write_started(dir, &started);
-    let report = Report::Started { init: *init, started_at: *started_at, warnings: warnings.clone() };
+    let report =
+        Report::Started { init: *init, started_at: *started_at, warnings: warnings.clone(), user: user.clone() };
     handshake::send_report(handshake, &report);
 }
 
@@ -389,6 +413,7 @@ fn not_run(failure: Failure) -> ExitRecord {
         oom_killed: false,
         started_at: Wall::EPOCH,
         finished_at: Wall(clock::realtime_ns()),
+        finished_mono: Some(Mono(clock::boottime_ns())),
         failure: Some(failure),
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Progress {
     /// The program cannot be run, in the words that users know from runc.
     Refused(String),
     Failed(FailedStage, String),
+    /// Who the container's program runs as: uid, gid and groups, as numbers with blanks between them.
+    User(String),
     /// init exists, under this pid.
     Created(i32),
     /// init was let go.
@@ -36,6 +38,7 @@ impl Progress {
             Progress::Failed(FailedStage::Config, text) => (b'1', text.clone()),
             Progress::Failed(FailedStage::Create, text) => (b'2', text.clone()),
             Progress::Failed(FailedStage::Run, text) => (b'3', text.clone()),
+            Progress::User(text) => (b'u', text.clone()),
             Progress::Created(pid) => (b'p', pid.to_string()),
             Progress::Started => (b's', String::new()),
             Progress::Unknown => (b'?', String::new()),
@@ -55,6 +58,7 @@ impl Progress {
             b'1' => Progress::Failed(FailedStage::Config, text()),
             b'2' => Progress::Failed(FailedStage::Create, text()),
             b'3' => Progress::Failed(FailedStage::Run, text()),
+            b'u' => Progress::User(text()),
             b'p' => text().parse().map_or(Progress::Unknown, Progress::Created),
             b's' => Progress::Started,
             _ => Progress::Unknown,
@@ -100,6 +104,7 @@ mod tests {
             Progress::Failed(FailedStage::Config, "c".into()),
             Progress::Failed(FailedStage::Create, "c".into()),
             Progress::Failed(FailedStage::Run, String::new()),
+            Progress::User("0 0 0 10".into()),
             Progress::Created(4711),
             Progress::Started,
         ];

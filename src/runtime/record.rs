@@ -5,8 +5,8 @@
 //! they do not know; a newer version is reported as such, and whoever meets it adopts the container and leaves it alone.
 
 use crate::model::id::{BootId, ContainerId, ContainerName, PodUid, ProcessRef};
-use crate::model::observed::ExitStatus;
-use crate::model::time::{Now, Wall};
+use crate::model::observed::{ExitStatus, LinuxUser};
+use crate::model::time::{Mono, Now, Wall};
 use crate::sys::file::write_atomic;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -69,6 +69,9 @@ pub struct Started {
     pub started_at: Wall,
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Who its program began as.
+    #[serde(default)]
+    pub user: Option<LinuxUser>,
 }
 
 /// The container is over: its cgroup is empty and gone, its mounts too, its output is in the log.
@@ -81,6 +84,9 @@ pub struct ExitRecord {
     /// The epoch if the program never ran.
     pub started_at: Wall,
     pub finished_at: Wall,
+    /// The same instant on the clock that back-off is counted by.
+    #[serde(default)]
+    pub finished_mono: Option<Mono>,
     /// Why the program never ran.
     pub failure: Option<Failure>,
 }

@@ -54,19 +54,27 @@ pub fn pod_limits(pod: &StaticPod, policy: &Policy) -> Limits {
     let sum_of_all = |value: fn(&Container) -> Option<u64>| -> Option<u64> {
         pod.containers.iter().map(|c| value(c).filter(|n| *n > 0)).try_fold(0u64, |sum, n| Some(sum.saturating_add(n?)))
     };
-    let requested: u64 = pod
-        .containers
-        .iter()
-        .map(|c| c.resources.cpu_request_milli.or(c.resources.cpu_limit_milli).unwrap_or(0))
-        .fold(0, u64::saturating_add);
     let (cpu_quota_us, cpu_period_us) = policy.quota(sum_of_all(|c| c.resources.cpu_limit_milli));
     Limits {
-        cpu_shares: Some(shares(requested)),
+        cpu_shares: Some(shares(requested_milli(pod))),
         cpu_quota_us,
         cpu_period_us,
         memory_limit_bytes: sum_of_all(|c| c.resources.memory_limit_bytes),
         pids_max,
     }
+}
+
+/// All burstable pods together: the sum of what their containers ask for.
+pub fn burstable_shares<'a>(pods: impl Iterator<Item = &'a StaticPod>) -> u64 {
+    let burstable = pods.filter(|pod| pod.qos == QosClass::Burstable);
+    shares(burstable.map(requested_milli).fold(0, u64::saturating_add))
+}
+
+fn requested_milli(pod: &StaticPod) -> u64 {
+    pod.containers
+        .iter()
+        .map(|c| c.resources.cpu_request_milli.or(c.resources.cpu_limit_milli).unwrap_or(0))
+        .fold(0, u64::saturating_add)
 }
 
 fn shares(milli: u64) -> u64 {

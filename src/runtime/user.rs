@@ -1,6 +1,7 @@
 //! Who the container runs as: names and numbers looked up in the image's own /etc/passwd and /etc/group, as
 //! containerd and runc do it.
 
+use crate::model::observed::LinuxUser;
 use crate::sys::rooted::Rooted;
 use std::io;
 use std::path::Path;
@@ -29,6 +30,20 @@ pub struct Identity {
     /// The primary group first.
     pub groups: Vec<u32>,
     pub home: String,
+}
+
+impl Identity {
+    /// uid, gid and groups, for the line to the monitor.
+    pub fn to_text(&self) -> String {
+        [self.uid, self.gid].iter().chain(&self.groups).map(u32::to_string).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// What [`Identity::to_text`] says; `None` for any other text.
+pub fn parse_identity(text: &str) -> Option<LinuxUser> {
+    let mut numbers = text.split(' ').map(str::parse);
+    let (uid, gid) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some(LinuxUser { uid, gid, groups: numbers.collect::<Result<_, _>>().ok()? })
 }
 
 /// `user[:group]`; empty is root. A named user must be there; a number need not. Groups that list the user as a member

@@ -127,6 +127,13 @@ impl Hierarchies {
         Ok(warnings)
     }
 
+    /// Whether there is a cgroup of burstable pods in every hierarchy that has cpu shares.
+    pub fn has_burstable(&self, root: &Path) -> bool {
+        let path = root.join(KUBEPODS).join("burstable");
+        let with_cpu = self.all.iter().filter(|h| h.controllers.iter().any(|c| c == "cpu"));
+        with_cpu.map(|h| h.at(&path)).all(|dir| dir.is_dir())
+    }
+
     /// The share of all burstable pods together: the kubelet sets it to the sum of their requests.
     pub fn set_burstable_shares(&self, root: &Path, shares: u64) -> Result<(), CgroupError> {
         let limits = super::launch::Limits { cpu_shares: Some(shares), ..Default::default() };
