@@ -1,5 +1,6 @@
 //! Why a pod is as it is: the manifest's state, the core's reasons, the stages it passed, and what hangs.
 
+use super::paths::lexically_absolute;
 use super::run::Agent;
 use super::worker::Lane;
 use crate::model::id::PodKey;
@@ -23,10 +24,10 @@ impl Agent {
 
     pub(super) fn explain(&self, target: &ExplainTarget, now: Now) -> Answer {
         let report = match target {
-            ExplainTarget::Path(path) => self.report_of_file(path),
-            ExplainTarget::Name { name, namespace } => self
-                .report_of_file(&self.node.config.manifest_path.join(name))
-                .or_else(|| self.report_of_pod(name, namespace.as_deref())),
+            ExplainTarget::Path(path) => self.report_of_file(&lexically_absolute(path, Path::new("/"))),
+            ExplainTarget::Name { name, namespace } => {
+                self.report_of_name(name).or_else(|| self.report_of_pod(name, namespace.as_deref()))
+            }
         };
         match report {
             Some(manifest) => Answer::Explain(Box::new(self.explain_manifest(manifest, now))),
@@ -41,6 +42,11 @@ impl Agent {
 
     fn report_of_file(&self, path: &Path) -> Option<ManifestReport> {
         self.manifests.reports().into_iter().find(|r| r.file == path)
+    }
+
+    /// By its name in the manifest directory, or of the one file that is watched.
+    fn report_of_name(&self, name: &str) -> Option<ManifestReport> {
+        self.manifests.reports().into_iter().find(|r| r.file.file_name().is_some_and(|file| file == name))
     }
 
     /// By full name, else by manifest name; also a pod that is on its way out and has no file any more.

@@ -43,6 +43,27 @@ pub enum PodError {
     Cgroup(#[from] crate::runtime::cgroup::CgroupError),
 }
 
+impl PodError {
+    /// With what the user can do about it, in the form of contract 2.
+    fn in_one_line(&self) -> String {
+        let hint = match self {
+            PodError::Net(error) => error.hint(),
+            PodError::NoNetwork => Some("set hostNetwork: true, or start the agent with --network bridge"),
+            PodError::MakeDirectory { .. }
+            | PodError::Remove { .. }
+            | PodError::Record(_)
+            | PodError::Volume(_)
+            | PodError::Files(_)
+            | PodError::Sandbox(_)
+            | PodError::Cgroup(_) => None,
+        };
+        match hint {
+            Some(hint) => format!("{}; hint: {hint}", chain(self)),
+            None => chain(self),
+        }
+    }
+}
+
 /// Worker: directories, the kept manifest and record, volumes, hosts and resolv.conf.
 pub fn prepare(node: &Node, pod: &Arc<StaticPod>, record: &PodRecord, manifest: Option<&[u8]>) -> Outcome {
     let uid = pod.uid.clone();
@@ -69,7 +90,7 @@ pub fn ensure_sandbox(node: &Node, pod: &Arc<StaticPod>, taken: &[IpAddr], burst
         Err(error) => {
             // Half a sandbox is taken away, so that the next try starts from nothing.
             take_sandbox_away(node, pod);
-            Outcome::Facts(vec![Event::SandboxFailed { uid, message: chain(&error) }])
+            Outcome::Facts(vec![Event::SandboxFailed { uid, message: error.in_one_line() }])
         }
     }
 }

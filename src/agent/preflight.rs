@@ -56,6 +56,10 @@ pub fn take_ownership(paths: &Paths) -> Result<Ownership, PreflightError> {
     for dir in [paths.root_pods(), paths.images()] {
         make_directory(&dir, 0o711)?;
     }
+    // Another place for preloaded images is the admin's to make.
+    if paths.preload.starts_with(&paths.root) {
+        make_directory(&paths.preload, 0o700)?;
+    }
     make_directory(&paths.run, 0o711)?;
     Ok(Ownership { _root: own(&paths.root_lock())?, _run: own(&paths.run_lock())? })
 }

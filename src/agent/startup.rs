@@ -36,7 +36,7 @@ use crate::sys::watch::Watcher;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
@@ -91,6 +91,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    warn_of_unused_cni(&config);
     preflight::warn_of_foreign_mount_namespace();
     let paths = Paths::of(&config);
     let _ownership = own(&config, &paths)?;
@@ -224,6 +225,21 @@ fn make_node(config: Config, paths: Paths) -> Result<Node, StartError> {
         policy,
         hierarchies,
     })
+}
+
+/// One warning where somebody has set CNI up and expects it to be used.
+fn warn_of_unused_cni(config: &Config) {
+    let is_conf = |path: &Path| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("conf" | "conflist" | "json"))
+    };
+    let mut entries = std::fs::read_dir(&config.cni_conf_dir).into_iter().flatten().flatten();
+    if let (Network::Auto, Some(entry)) = (config.network, entries.find(|entry| is_conf(&entry.path()))) {
+        log::warn!(
+            "{} is not used: CNI is not built yet; pods get the built-in bridge (--network bridge says so in silence)",
+            entry.path().display()
+        );
+    }
 }
 
 /// `auto` is the built-in bridge until CNI is built.
