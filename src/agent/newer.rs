@@ -32,7 +32,9 @@ impl LeftAlone {
         for entry in fs::read_dir(node.paths.root_pods()).into_iter().flatten().flatten() {
             let uid = entry.file_name().to_str().and_then(PodUid::new);
             if let Some(uid) = uid
-                && let Err(error @ records::RecordError::Newer { .. }) = records::read(node, &uid)
+                && let Err(error) = records::read(node, &uid)
+                // Half a record says nothing, and is cleared away; one that cannot be read today may be read tomorrow.
+                && !matches!(error, records::RecordError::Parse { .. })
             {
                 let record = json(&node.paths.pod_record(&uid));
                 left.keys.extend(key_of(&record["pod"]["key"]));
