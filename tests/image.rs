@@ -179,8 +179,10 @@ fn a_full_disk_is_named_leaves_nothing_and_the_next_try_succeeds() {
     let disk = scratch.0.join("disk");
     std::fs::create_dir(&disk).unwrap();
     mount(Some("tmpfs"), &disk, Some("tmpfs"), MsFlags::empty(), Some("size=4m")).unwrap();
-    let _mounted = Mounted(disk.clone());
+    let mounted = Mounted(disk.clone());
     let node = Node { store: Store::open(&disk.join("images")).unwrap(), scratch };
+    // Declared after the directory that it is mounted in, so that it goes before it.
+    let _mounted = mounted;
     node.import(&oci(&[Image::new("small", &[tar(&[Member::file("a", b"a")])])])).unwrap();
     let preload = node.scratch.0.join("preload");
     std::fs::create_dir(&preload).unwrap();

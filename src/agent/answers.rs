@@ -61,7 +61,8 @@ impl Agent {
         let node = Arc::clone(&self.node);
         self.workers.submit(Lane::Images, "import", now.mono, move || {
             let outcomes: Vec<ImportOutcome> = paths.into_iter().map(|path| import_one(&node, path)).collect();
-            let gained = outcomes.iter().any(|o| o.error.is_none());
+            // An archive may bring some of its images although another one is refused.
+            let gained = outcomes.iter().any(|o| !o.names.is_empty());
             reply.send(Answer::Imported(outcomes));
             match gained {
                 true => Outcome::Facts(vec![crate::reconcile::event::Event::ImagesChanged]),
@@ -145,6 +146,9 @@ impl Agent {
 fn import_one(node: &Node, path: PathBuf) -> ImportOutcome {
     match node.store.import(&path, &node.me) {
         Ok(imported) => ImportOutcome { path, names: imported.names, error: None },
-        Err(error) => ImportOutcome { path, names: Vec::new(), error: Some(crate::error::chain(&error)) },
+        Err(error) => {
+            let text = crate::error::chain(&error);
+            ImportOutcome { path, names: error.imported().to_vec(), error: Some(text) }
+        }
     }
 }

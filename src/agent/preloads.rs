@@ -88,11 +88,10 @@ impl Agent {
         self.preloads.failed.clear();
         let mut gained = false;
         for outcome in report.outcomes {
-            match outcome.result {
-                Ok(names) => gained |= !names.is_empty(),
-                Err(why) => {
-                    self.preloads.failed.insert(outcome.path, why);
-                }
+            // Some images of an archive may have been taken although another one was refused.
+            gained |= !outcome.imported.is_empty();
+            if let Err(why) = outcome.result {
+                self.preloads.failed.insert(outcome.path, why);
             }
         }
         // Whoever asked meanwhile was told nothing: with new images the answer may be another.

@@ -179,7 +179,7 @@ pub struct ImportRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportOutcome {
     pub path: PathBuf,
-    /// The normalised names that now point into the store; empty after an error.
+    /// The normalised names that now point into the store: of an archive with an error, those of its other images.
     #[serde(default)]
     pub names: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
