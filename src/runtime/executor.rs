@@ -105,7 +105,7 @@ impl Program {
         let path = self.env.iter().find_map(|e| e.to_bytes().strip_prefix(b"PATH="));
         let path = String::from_utf8_lossy(path.unwrap_or_default());
         let mut denied = false;
-        for dir in path.split(':') {
+        for dir in path.split(':').filter(|_| !path.is_empty()) {
             let dir = if dir.is_empty() { "." } else { dir };
             let Ok(candidate) = CString::new(format!("{}/{name}", dir.trim_end_matches('/'))) else { continue };
             match check(&candidate) {
@@ -162,6 +162,7 @@ mod tests {
         );
         assert_eq!(find("/etc", ""), Err("exec: \"/etc\": is a directory".to_owned()));
         assert_eq!(find("/etc/passwd", ""), Err("exec: \"/etc/passwd\": permission denied".to_owned()));
+        assert_eq!(find("sh", ""), Err("exec: \"sh\": executable file not found in $PATH".to_owned()));
         assert_eq!(find("passwd", "/etc"), Err("exec: \"passwd\": permission denied".to_owned()));
     }
 }

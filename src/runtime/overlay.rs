@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 /// The writable layer is new at each start and thrown away after it: `volatile` spares the disk the syncing of it,
@@ -43,6 +43,11 @@ pub struct Parts<'a> {
 pub fn mount(target: &Path, parts: &Parts<'_>) -> Result<(), OverlayError> {
     for dir in [target, parts.upper, parts.work] {
         make_dir(dir)?;
+    }
+    if let Some(Ok(image_root)) = parts.layers.first().map(fs::metadata) {
+        // The container's `/` is the upper directory: it belongs to whom the image says.
+        let given = chown(parts.upper, Some(image_root.uid()), Some(image_root.gid()));
+        given.map_err(|e| OverlayError::Directory(parts.upper.to_owned(), e))?;
     }
     let outcome = mount_parts(target, parts);
     std::env::set_current_dir("/").map_err(|e| OverlayError::Enter("/".into(), e))?;
@@ -112,7 +117,7 @@ fn common_parent(paths: &[&Path]) -> PathBuf {
 fn make_dir(dir: &Path) -> Result<(), OverlayError> {
     let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
     made.map_err(|e| OverlayError::Directory(dir.to_owned(), e))?;
-    // The upper directory is the root directory that the container sees.
+    // Whatever our umask is: the container sees the upper directory as its root.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(dir, mode).map_err(|e| OverlayError::Directory(dir.to_owned(), e))
 }

@@ -76,9 +76,23 @@ pub fn hide_host(hierarchies: &Hierarchies, dir: &Path, needed: &[PathBuf]) -> R
     mount::tmpfs(at, "size=4k,mode=755", true).map_err(RootfsError::Hide)?;
     let scratch = dir.join(SCRATCH);
     fs::create_dir_all(&scratch).map_err(RootfsError::Hide)?;
-    let trees: Vec<&Path> = needed.iter().map(PathBuf::as_path).chain([dir]).collect();
+    let needed = real_paths(needed.iter().map(PathBuf::as_path).chain([dir]));
+    let trees: Vec<&Path> = needed.iter().map(PathBuf::as_path).collect();
     let ways = [at, Path::new("/proc"), Path::new("/dev")];
     detach_others(&Needed { ways: &ways, trees: &trees }, &scratch).map_err(RootfsError::Hide)
+}
+
+/// As mountinfo has them, without symlinks on the way. A hundred layers lie in one directory: it is looked up once, and
+/// stands for all of them.
+fn real_paths<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<PathBuf> {
+    let mut parents: Vec<&Path> = Vec::new();
+    for path in paths {
+        let parent = path.parent().filter(|p| *p != Path::new("/")).unwrap_or(path);
+        if !parents.contains(&parent) {
+            parents.push(parent);
+        }
+    }
+    parents.iter().map(|parent| fs::canonicalize(parent).unwrap_or_else(|_| (*parent).to_owned())).collect()
 }
 
 /// The host paths that libcontainer will look up for this spec.

@@ -2,6 +2,7 @@
 
 use crate::host::{Host, binary};
 use pinlet::model::observed::ExitStatus;
+use pinlet::runtime::spawn::Report;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -93,6 +94,32 @@ fn the_hosts_disks_cannot_be_opened_and_the_usual_devices_can() {
 #[test]
 fn the_hosts_disks_cannot_be_opened_on_cgroup_v2() {
     try_devices(&Host::on_v2_alone());
+}
+
+#[test]
+fn where_no_device_rules_can_be_set_there_are_no_nodes_to_open() {
+    let host = Host::without_device_rules();
+    let device = LoopDevice::new(&host);
+    let meta = fs::metadata(&device.0).unwrap();
+    let (major, minor) = (meta.rdev() >> 8 & 0xfff, meta.rdev() & 0xff);
+    // Also not by a node that the image brings.
+    let brought = host.layer().join("disk");
+    let made =
+        Command::new("mknod").arg(&brought).args(["b", &major.to_string(), &minor.to_string()]).status().unwrap();
+    assert!(made.success());
+    let script = format!(
+        "mknod /tmp/disk b {major} {minor} 2>/dev/null || echo not made; cat /disk 2>/dev/null || echo denied
+         grep CapBnd /proc/self/status; echo x > /dev/null && echo nulled; sleep 1000"
+    );
+    let (container, report) = host.sh(&script).start();
+    let Report::Started { warnings, .. } = report else { panic!("{report:?}") };
+    assert!(warnings.iter().any(|w| w.starts_with("no device rules can be set")), "{warnings:?}");
+    container.wait_log("nulled");
+    let log = container.log();
+    assert!(log.contains("not made") && log.contains("denied") && !log.contains("secret"), "{log}");
+    // CAP_MKNOD is number 27.
+    let mask = log.split("CapBnd:").nth(1).unwrap().split_whitespace().next().unwrap();
+    assert_eq!(u64::from_str_radix(mask, 16).unwrap() >> 27 & 1, 0, "{log}");
 }
 
 fn try_devices(host: &Host) {
@@ -290,4 +317,18 @@ fn a_host_full_of_mounts_is_no_hindrance() {
     for target in mounted.iter().chain([&volume.join("sub")]) {
         pinlet::sys::mount::unmount_detach(target).unwrap();
     }
+}
+
+#[test]
+fn a_run_dir_behind_a_symlink_is_not_taken_for_clutter() {
+    let host = Host::new();
+    let real = host.dir.join("real");
+    fs::create_dir_all(&real).unwrap();
+    pinlet::sys::mount::tmpfs(&real, "size=1m", true).unwrap();
+    std::os::unix::fs::symlink(&real, host.dir.join("link")).unwrap();
+    let behind = |launch: &mut pinlet::runtime::launch::Launch, _: &mut Value| {
+        launch.dir = host.dir.join("link/containers").join(launch.id.as_str());
+    };
+    assert_eq!(host.sh("echo found").with(behind).output(), "found\n");
+    pinlet::sys::mount::unmount_detach(&real).unwrap();
 }

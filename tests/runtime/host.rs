@@ -41,6 +41,13 @@ impl Host {
         Host::with(serde_json::from_value(v2).unwrap())
     }
 
+    /// As if the machine had one hierarchy, and no means to deny devices.
+    pub fn without_device_rules() -> Host {
+        let mount = Hierarchies::detect().unwrap().all()[0].mount.clone();
+        let named = json!({"all": [{"mount": mount, "version": "V1", "controllers": ["name=any"]}]});
+        Host::with(serde_json::from_value(named).unwrap())
+    }
+
     pub fn new() -> Host {
         Host::with(Hierarchies::detect().unwrap())
     }
