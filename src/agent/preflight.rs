@@ -51,10 +51,11 @@ pub struct Ownership {
 
 /// Makes the directories and takes both locks.
 pub fn take_ownership(paths: &Paths) -> Result<Ownership, PreflightError> {
-    // 0711: containers that run as other users reach their own volumes and termination messages through it.
+    // 0711: who checks a manifest without being root reads the node's name in it.
     make_directory(&paths.root, 0o711)?;
+    // Mounts need no way to their source: no user of the host may run what a container or an image left there setuid.
     for dir in [paths.root_pods(), paths.images()] {
-        make_directory(&dir, 0o711)?;
+        make_directory(&dir, 0o700)?;
     }
     // Another place for preloaded images is the admin's to make.
     if paths.preload.starts_with(&paths.root) {
