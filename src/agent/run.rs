@@ -23,6 +23,7 @@ use crate::runtime::pod_files::Stamp;
 use crate::runtime::sandbox::SandboxRecord;
 use crate::server::listen::Server;
 use crate::server::query::Pending;
+use crate::sys::memory::Code;
 use crate::sys::poll::{Poller, Waker};
 use crate::sys::signal::{Signals, Told};
 use crate::sys::watch::Watcher;
@@ -37,6 +38,8 @@ use std::time::Duration;
 const ROUNDS_MAX: usize = 8;
 /// After this, systemd is told that the agent is up though the first scan hangs (contract 1).
 const READY_DEADLINE: Duration = Duration::from_secs(10);
+/// After something has happened, how long until the code that it needed is given back.
+const CODE_NEEDED: Duration = Duration::from_secs(2);
 
 /// What the poller reports, packed into its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,9 @@ pub struct Agent {
     pub(super) started: Mono,
     pub(super) ready_said: bool,
     pub(super) last_rescan: Mono,
+    pub(super) code: Code,
+    /// When to give the code back that the last burst needed.
+    pub(super) release_at: Option<Mono>,
 }
 
 impl Agent {
@@ -122,6 +128,10 @@ impl Agent {
             let tokens = self.poller.wait(self.timeout(wake_at, before))?;
             let now = node::now();
             self.notifier_turn(now);
+            if !tokens.is_empty() {
+                self.release_at = Some(now.mono + CODE_NEEDED);
+            }
+            let idle = tokens.is_empty();
             for token in tokens.into_iter().filter_map(Token::unpack) {
                 self.drain(token, now)?;
             }
@@ -133,6 +143,10 @@ impl Agent {
             self.answer_queries(now);
             if self.is_done(now) {
                 return Ok(());
+            }
+            if idle && self.release_at.is_none_or(|at| at <= now.mono) {
+                self.release_at = None;
+                self.code.release();
             }
         }
     }
@@ -179,6 +193,7 @@ impl Agent {
             self.manifests.wake_at(),
             self.monitors.next_deadline(),
             self.leaving.as_ref().map(|l| l.deadline),
+            self.release_at,
         ]
         .into_iter()
         .flatten()

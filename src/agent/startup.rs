@@ -30,6 +30,7 @@ use crate::server::query::Asker;
 use crate::sys::child::SelfImage;
 use crate::sys::clock;
 use crate::sys::file::Lock;
+use crate::sys::memory::Code;
 use crate::sys::poll::{Poller, Waker};
 use crate::sys::signal::Signals;
 use crate::sys::watch::Watcher;
@@ -184,6 +185,8 @@ fn build(config: Config, paths: Paths, signals: Signals) -> Result<Agent, StartE
         started: now.mono,
         ready_said: false,
         last_rescan: now.mono,
+        code: Code::of_self().unwrap_or_default(),
+        release_at: Some(now.mono),
         node,
     };
     agent.watch_all().map_err(system("watch descriptors"))?;

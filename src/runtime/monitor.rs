@@ -17,6 +17,7 @@ use crate::error::chain;
 use crate::model::id::{BootId, Pid, ProcessRef};
 use crate::model::observed::{ExitStatus, LinuxUser};
 use crate::model::time::{Mono, Wall};
+use crate::sys::memory::Code;
 use crate::sys::process::{self, ChildEvents};
 use crate::sys::spawn::{self, Ended};
 use crate::sys::{clock, socket};
@@ -235,6 +236,10 @@ impl Monitor {
 
     /// Logs until init ends.
     fn supervise(&mut self, output: &mut Output) -> ExitStatus {
+        // From here on it mostly waits, for months: what the start needed of the program is given back.
+        if let Ok(code) = Code::of_self() {
+            code.release();
+        }
         loop {
             if let Some(end) = self.ended.init_end {
                 return match end {

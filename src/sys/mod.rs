@@ -9,6 +9,7 @@ pub mod child;
 pub mod clock;
 pub mod file;
 pub mod lease;
+pub mod memory;
 pub mod mount;
 pub mod mount_tree;
 pub mod namespace;
