@@ -20,15 +20,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$out"
 
-# Whether FILE must be made again from SOURCE...
+# outdated FILE SOURCE...: whether FILE must be made again. By content: a checkout changes times.
 outdated() {
-    local file=$1 source
+    local file=$1
     shift
-    [ -z "${FORCE:-}" ] && [ -s "$file" ] || return 0
-    for source in "$support/images.sh" "$@"; do
-        if [ "$source" -nt "$file" ]; then return 0; fi
-    done
-    return 1
+    made_of=$(cat "$support/images.sh" "$@" | sha256sum)
+    [ -n "${FORCE:-}" ] || [ ! -s "$file" ] || [ "$(cat "$file.made-of" 2>/dev/null)" != "$made_of" ]
 }
 
 # The same bytes whenever the content is the same: order, times and owners are fixed.
@@ -61,6 +58,7 @@ JSON
     tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu \
         --directory "$image" --file "$file.new" .
     mv "$file.new" "$file"
+    echo "$made_of" >"$file.made-of"
     echo "$file: $tags, $(stat -c %s "$file") bytes"
 }
 

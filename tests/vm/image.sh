@@ -14,12 +14,9 @@ x86_64) kernel=linux-image-amd64 ;;
 aarch64) kernel=linux-image-arm64 ;;
 esac
 
-current() {
-    local source
-    [ -z "${FORCE:-}" ] && [ -s "$out/disk.img" ] || return 1
-    for source in "${sources[@]}"; do [ "$source" -ot "$out/disk.img" ] || return 1; done
-}
-if current; then exit 0; fi
+# By content: a checkout changes times.
+made_of=$(cat "${sources[@]}" | sha256sum)
+if [ -z "${FORCE:-}" ] && [ -s "$out/disk.img" ] && [ "$(cat "$out/made-of" 2>/dev/null)" = "$made_of" ]; then exit 0; fi
 
 work=$(mktemp -d)
 root=$work/root
@@ -102,4 +99,5 @@ rm -f "$out/disk.img.new"
 truncate -s 3G "$out/disk.img.new"
 mkfs.ext4 -q -F -d "$root" "$out/disk.img.new"
 mv "$out/disk.img.new" "$out/disk.img"
+echo "$made_of" >"$out/made-of"
 echo "image.sh: $out/disk.img, $(du -m "$out/disk.img" | cut -f1) MB"
