@@ -60,7 +60,8 @@ impl Addresses {
 
 impl Agent {
     pub(super) fn look_at_addresses(&mut self, now: Now) {
-        if !self.workers.idle(&Lane::Node) {
+        // One that has begun may have looked before the change.
+        if self.workers.has_waiting(&Lane::Node) {
             return;
         }
         let node = Arc::clone(&self.node);
@@ -73,11 +74,11 @@ impl Agent {
 
     /// A firewall that was loaded anew took our table with it.
     pub(super) fn restore_masquerade(&mut self, now: Now) {
-        if self.addresses.pods.is_empty() || self.node.bridge.is_none() {
+        if self.addresses.pods.is_empty() || self.node.bridge.is_none() || !self.workers.idle(&Lane::Network) {
             return;
         }
         let node = Arc::clone(&self.node);
-        self.workers.submit(Lane::Node, "masquerade", now.mono, move || {
+        self.workers.submit(Lane::Network, "masquerade", now.mono, move || {
             match node.bridge.as_ref().map(Bridge::restore_table) {
                 Some(Ok(true)) => log::warn!("the pod network's nf_tables table was gone and is there again"),
                 Some(Ok(false)) | None => {}

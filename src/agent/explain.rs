@@ -112,7 +112,7 @@ impl Agent {
             hint: Some("run the newer version again".to_owned()),
         }));
         notes.extend(self.preloads.problems());
-        for lane in [Lane::Manifests, Lane::Images, Lane::Node, Lane::Queries] {
+        for lane in [Lane::Manifests, Lane::Images, Lane::Node, Lane::NodeFiles, Lane::Network, Lane::Queries] {
             notes.extend(self.slow_job(&lane, now));
         }
         notes

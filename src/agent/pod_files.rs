@@ -40,12 +40,12 @@ pub fn refresh(node: &Node, pod: &StaticPod, ip: Option<IpAddr>) -> Result<(), F
 impl Agent {
     /// Stats the node's own files; a change is handed on to every pod.
     pub(super) fn look_at_node_files(&mut self, now: Now) {
-        if !self.workers.idle(&Lane::Node) {
+        if !self.workers.idle(&Lane::NodeFiles) {
             return;
         }
         let node = Arc::clone(&self.node);
         let before = self.node_files.clone();
-        self.workers.submit(Lane::Node, "node files", now.mono, move || {
+        self.workers.submit(Lane::NodeFiles, "node files", now.mono, move || {
             let stamp = Stamp::take(node.config.resolv_conf.as_deref());
             let news = before.as_ref() != Some(&stamp);
             Outcome::NodeFiles { stamp, news }

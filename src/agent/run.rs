@@ -135,10 +135,11 @@ impl Agent {
             for token in tokens.into_iter().filter_map(Token::unpack) {
                 self.drain(token, now)?;
             }
-            self.look_at_clock(now);
+            // First what is done: a quiet job's outcome keeps its lane until it is taken.
             for outcome in self.workers.finished(now.mono) {
                 self.take(outcome, now);
             }
+            self.look_at_clock(now);
             wake_at = self.settle(now);
             self.answer_queries(now);
             if self.is_done(now) {
@@ -274,6 +275,7 @@ impl Agent {
         self.last_rescan = now.mono;
         self.scan_manifests(now);
         self.look_at_run_dir(now);
+        self.look_at_addresses(now);
         self.look_at_node_files(now);
         self.restore_masquerade(now);
         if self.preloads.wanted(&self.core) {

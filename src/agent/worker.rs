@@ -3,7 +3,7 @@
 //! A lane runs one job at a time, in order. Each pod has a lane, the manifest reader and the image store have theirs,
 //! so a job in D state keeps its own lane waiting and delays nobody else. A thread lives for one job: nothing is
 //! resident when nothing happens. Jobs own what they work on and share no state with the loop. A job that found nothing
-//! new wakes nobody: its outcome waits until the loop wakes for another reason.
+//! new, and that no other job waits for, wakes nobody: its outcome waits until the loop wakes for another reason.
 
 use crate::model::id::PodUid;
 use crate::model::time::Mono;
@@ -11,6 +11,7 @@ use crate::sys::poll::Waker;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Enough for the deepest recursion that serde_json allows (128) over the v1 types; only touched pages count.
 const STACK_BYTES: usize = 512 * 1024;
@@ -28,6 +29,10 @@ pub enum Lane {
     Images,
     /// What concerns the node: its address.
     Node,
+    /// The node's own files that pods are given from.
+    NodeFiles,
+    /// The pod network as a whole.
+    Network,
     /// Clients' questions that need the disk.
     Queries,
     /// Durable records of a pod: written behind everything else, so that no start ever waits for a sync.
@@ -48,8 +53,27 @@ struct Job<T> {
 
 #[derive(Default)]
 struct Queue<T> {
-    running: Option<(&'static str, Mono)>,
+    running: Option<Running>,
     waiting: VecDeque<Job<T>>,
+}
+
+struct Running {
+    name: &'static str,
+    since: Mono,
+    end: Arc<Mutex<End>>,
+}
+
+/// What the loop and a running job tell each other about the job's end.
+#[derive(Default)]
+struct End {
+    /// Its outcome is on its way.
+    told: bool,
+    /// Another job waits for its lane: its end is news whatever it found.
+    awaited: bool,
+}
+
+fn locked(end: &Mutex<End>) -> MutexGuard<'_, End> {
+    end.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A job that is under way.
@@ -77,6 +101,13 @@ impl<T: Finding + Send + 'static> Workers<T> {
     pub fn submit(&mut self, lane: Lane, name: &'static str, now: Mono, work: impl FnOnce() -> T + Send + 'static) {
         let queue = self.lanes.entry(lane.clone()).or_insert_with(|| Queue { running: None, waiting: VecDeque::new() });
         queue.waiting.push_back(Job { name, work: Box::new(work) });
+        if let Some(running) = &queue.running {
+            let mut end = locked(&running.end);
+            end.awaited = true;
+            if end.told {
+                self.waker.wake();
+            }
+        }
         self.advance(&lane, now);
     }
 
@@ -96,13 +127,18 @@ impl<T: Finding + Send + 'static> Workers<T> {
 
     /// What the lane is busy with, for `explain`.
     pub fn underway(&self, lane: &Lane) -> Option<Underway> {
-        let (name, since) = self.lanes.get(lane)?.running?;
-        Some(Underway { name, since })
+        let running = self.lanes.get(lane)?.running.as_ref()?;
+        Some(Underway { name: running.name, since: running.since })
     }
 
     /// True if nothing runs or waits in the lane.
     pub fn idle(&self, lane: &Lane) -> bool {
         !self.lanes.contains_key(lane)
+    }
+
+    /// True if a job waits that has not begun: what is asked for now, it will see.
+    pub fn has_waiting(&self, lane: &Lane) -> bool {
+        self.lanes.get(lane).is_some_and(|queue| !queue.waiting.is_empty())
     }
 
     fn advance(&mut self, lane: &Lane, now: Mono) {
@@ -114,15 +150,18 @@ impl<T: Finding + Send + 'static> Workers<T> {
             self.lanes.remove(lane);
             return;
         };
-        queue.running = Some((job.name, now));
-        let (sender, waker, key) = (self.sender.clone(), self.waker.clone(), lane.clone());
         let name = job.name;
+        let end = Arc::<Mutex<End>>::default();
+        queue.running = Some(Running { name, since: now, end: Arc::clone(&end) });
+        let (sender, waker, key) = (self.sender.clone(), self.waker.clone(), lane.clone());
         let spawned = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
             let outcome = (job.work)();
             let news = outcome.is_news();
+            let mut end = locked(&end);
             // The receiver outlives every worker but at the agent's own exit.
             let _ = sender.send((key, outcome));
-            if news {
+            end.told = true;
+            if news || end.awaited {
                 waker.wake();
             }
         });
@@ -190,5 +229,37 @@ mod tests {
         finished.recv().expect("it ran");
         assert_eq!(poller.wait(Some(Duration::from_millis(50))).expect("waited"), Vec::<u64>::new());
         assert_eq!(collect(&mut workers, 1), vec![0]);
+    }
+    #[test]
+    fn a_job_that_waits_behind_one_without_news_begins_when_that_ends() {
+        for waits_before_the_end in [true, false] {
+            let waker = Waker::new().expect("eventfd");
+            let poller = crate::sys::poll::Poller::new().expect("epoll");
+            poller.add(&waker, 1).expect("added");
+            let mut workers = Workers::new(waker.clone());
+            let (release, gate) = sync_channel::<()>(0);
+            workers.submit(Lane::Node, "quiet", Mono(0), move || {
+                let _ = gate.recv();
+                0
+            });
+            if waits_before_the_end {
+                workers.submit(Lane::Node, "behind", Mono(0), || 7);
+                drop(release);
+            } else {
+                drop(release);
+                // Long enough for the first to have told its end, mostly; right in either order.
+                std::thread::sleep(Duration::from_millis(50));
+                workers.submit(Lane::Node, "behind", Mono(0), || 7);
+            }
+            assert!(workers.has_waiting(&Lane::Node));
+            let mut all = Vec::new();
+            while all.len() < 2 {
+                let woken = poller.wait(Some(Duration::from_secs(30))).expect("waited");
+                assert!(!woken.is_empty(), "nobody woke the loop; so far: {all:?}");
+                waker.clear();
+                all.extend(workers.finished(Mono(1)));
+            }
+            assert_eq!(all, vec![0, 7]);
+        }
     }
 }
