@@ -35,6 +35,10 @@ pub enum Writers {
 /// Asks the kernel for a read lease, which it gives only on a file that nobody holds open for writing, and gives it
 /// back at once: whoever opens the file for writing meanwhile waits that long. `file` is open for reading only.
 pub fn writers(file: &File) -> Writers {
+    if is_on_network(file) {
+        // A lease from here would say nothing of other clients.
+        return Writers::Unknown;
+    }
     ignore_lease_breaks();
     let fd = file.as_raw_fd();
     // SAFETY: F_SETLEASE takes an open descriptor and a lease type.
@@ -43,8 +47,7 @@ pub fn writers(file: &File) -> Writers {
         unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
         return Writers::None;
     }
-    let refused = io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN);
-    if refused && !is_on_network(file) { Writers::Some } else { Writers::Unknown }
+    if io::Error::last_os_error().raw_os_error() == Some(libc::EAGAIN) { Writers::Some } else { Writers::Unknown }
 }
 
 /// The kernel announces a writer that waits for a lease by SIGIO, which would end the process.
