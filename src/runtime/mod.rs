@@ -28,11 +28,13 @@ mod executor;
 pub mod handshake;
 pub mod launch;
 pub mod monitor;
+mod output;
 pub mod overlay;
 mod progress;
 pub mod record;
 pub mod rootfs;
 pub mod spawn;
+mod told;
 mod trace;
 pub mod user;
 

@@ -6,15 +6,16 @@
 
 use super::cgroup::Hierarchies;
 use super::creator::{self, Order};
-use super::crilog::{CriLog, Pumped, Stream};
+use super::crilog::CriLog;
 use super::devices;
 use super::handshake::{self, Report};
 use super::launch::{Launch, LaunchFile};
+use super::output::Output;
 use super::progress::Progress;
 use super::record::{self, ExitRecord, FailedStage, Failure, Started};
-use super::user;
+use super::told::Told;
 use crate::error::chain;
-use crate::model::id::{BootId, Pid, ProcessRef};
+use crate::model::id::{BootId, ProcessRef};
 use crate::model::observed::{ExitStatus, LinuxUser};
 use crate::model::time::{Mono, Wall};
 use crate::sys::memory::Code;
@@ -31,8 +32,6 @@ const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LAST: Duration = Duration::from_millis(200);
 /// A cgroup that is empty but cannot be removed is left to the agent after so many looks.
 const REMOVE_TRIES: u32 = 30;
-/// Reads of a pipe after its container is dead: it holds 64 KiB, unless somebody else goes on writing.
-const LAST_READS_MAX: u32 = 64;
 
 /// The role `internal-monitor`. Descriptor 3 is the handshake.
 pub fn main(dir: &Path) -> ! {
@@ -91,12 +90,6 @@ struct Running {
     started_at: Wall,
     warnings: Vec<String>,
     user: Option<LinuxUser>,
-}
-
-/// The container's output on its way to the log.
-struct Output {
-    log: CriLog,
-    streams: [(Stream, Option<OwnedFd>); 2],
 }
 
 impl Monitor {
@@ -253,9 +246,8 @@ impl Monitor {
 
     /// One wait for output or an ended child.
     fn turn(&mut self, output: &mut Output, timeout: Option<Duration>) {
-        let [out, err] = &output.streams;
-        let fds =
-            [out.1.as_ref().map(|fd| fd.as_fd()), err.1.as_ref().map(|fd| fd.as_fd()), Some(self.children.as_fd())];
+        let [out, err] = output.sources();
+        let fds = [out, err, Some(self.children.as_fd())];
         let [first, second, child_ended] = process::wait_readable(fds, timeout).unwrap_or([true; 3]);
         output.pump([first, second]);
         if child_ended {
@@ -303,92 +295,6 @@ impl Monitor {
         }
         self.reap(None);
         oom_killed
-    }
-}
-
-/// What the creator and init said.
-#[derive(Default)]
-struct Told {
-    warnings: Vec<String>,
-    /// libcontainer's innermost error.
-    trace: Option<String>,
-    refused: Option<String>,
-    failed: Option<(FailedStage, String)>,
-    init: Option<ProcessRef>,
-    user: Option<LinuxUser>,
-    started: bool,
-}
-
-impl Told {
-    fn take(&mut self, progress: Progress) {
-        match progress {
-            Progress::Warning(text) => self.warnings.push(text),
-            Progress::Trace(text) => {
-                self.trace.get_or_insert(text);
-            }
-            Progress::User(text) => self.user = user::parse_identity(&text),
-            Progress::Refused(text) => {
-                self.refused.get_or_insert(text);
-            }
-            Progress::Failed(stage, text) => self.failed = Some((stage, text)),
-            Progress::Created(pid) => {
-                // Not reaped yet, so it is there even if it is dead already.
-                let start_ticks = spawn::start_ticks(pid).unwrap_or_default();
-                self.init = Some(ProcessRef { pid: Pid(pid), start_ticks });
-            }
-            Progress::Started => self.started = true,
-            Progress::Unknown => {}
-        }
-    }
-
-    /// init's own reason where it gave one; else the step that failed, and why as libcontainer traced it.
-    fn failure(&self) -> Option<Failure> {
-        if let Some(why) = &self.refused {
-            let step = if self.started { "failed to start container" } else { "failed to create container" };
-            return Some(Failure { stage: FailedStage::Run, message: format!("{step}: {why}") });
-        }
-        let (stage, text) = self.failed.clone()?;
-        let message = match &self.trace {
-            Some(trace) if stage == FailedStage::Run => format!("{text}: {trace}"),
-            _ => text,
-        };
-        Some(Failure { stage, message })
-    }
-}
-
-impl Output {
-    /// The log, and the write ends for the container.
-    fn open(launch: &Launch) -> io::Result<(Output, [OwnedFd; 2])> {
-        let log = CriLog::open(launch.log.clone())?;
-        let (out, out_end) = process::pipe()?;
-        let (err, err_end) = process::pipe()?;
-        process::set_nonblocking(&out)?;
-        process::set_nonblocking(&err)?;
-        let streams = [(Stream::new("stdout"), Some(out)), (Stream::new("stderr"), Some(err))];
-        Ok((Output { log, streams }, [out_end, err_end]))
-    }
-
-    fn pump(&mut self, ready: [bool; 2]) {
-        for ((stream, source), _) in self.streams.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
-            let Some(fd) = source else { continue };
-            if stream.pump(fd, &mut self.log) == Pumped::End {
-                stream.finish(&mut self.log);
-                *source = None;
-            }
-        }
-    }
-
-    /// What is still in the pipes. They need not be at their end: a descriptor may have been passed out.
-    fn finish(&mut self) {
-        for (stream, source) in &mut self.streams {
-            let Some(fd) = source.take() else { continue };
-            for _ in 0..LAST_READS_MAX {
-                if stream.pump(&fd, &mut self.log) != Pumped::Some {
-                    break;
-                }
-            }
-            stream.finish(&mut self.log);
-        }
     }
 }
 

@@ -122,12 +122,12 @@ mod tests {
         let layout = |size, align| Layout::from_size_align(size, align).unwrap();
         let first = take(layout(3, 1)) as usize;
         let second = take(layout(64, 64)) as usize;
-        assert!(second % 64 == 0 && second >= first + 3);
+        assert!(second.is_multiple_of(64) && second >= first + 3);
         assert!(grow_last(second as *mut u8, 64, 200) && !grow_last(first as *mut u8, 3, 4));
         let third = take(layout(8, 8)) as usize;
         assert!(third >= second + 200);
         let large = take(layout(CHUNK_BYTES + 1, 4096)) as usize;
-        assert!(large % 4096 == 0);
+        assert!(large.is_multiple_of(4096));
         assert!(!grow_last(large as *mut u8, CHUNK_BYTES + 1, 3 * CHUNK_BYTES));
     }
 }
