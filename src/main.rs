@@ -64,8 +64,10 @@ fn client(args: Vec<OsString>) -> ExitCode {
     let code = match cli::run(args) {
         Outcome::Done(code) => code,
         Outcome::Check { paths, offline } => offline::check(&paths, &offline),
-        Outcome::CheckNode { .. } => offline::check_node(),
-        Outcome::Explain { target, offline } => offline::explain(target.as_deref(), &offline),
+        Outcome::CheckNode => offline::check_node(),
+        Outcome::Explain { target, manifest_path, offline } => {
+            offline::explain(target.as_deref(), &manifest_path, &offline)
+        }
         Outcome::StopPods(StopPods { run_dir, timeout, marker }) => {
             let code = offline::stop_pods(&run_dir, timeout);
             // Held until here: an agent that starts meanwhile waits for it.

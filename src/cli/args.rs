@@ -24,13 +24,23 @@ pub enum Verb {
     GetPods(Get),
     GetImages(Get),
     DescribePod(PodName),
-    Explain { target: Option<String>, offline: Offline },
+    /// The manifest directory and the rest are for where no agent answers.
+    Explain {
+        target: Option<String>,
+        manifest_path: PathBuf,
+        offline: Offline,
+    },
     Logs(Logs),
     Exec(Exec),
-    StopPods { timeout: Option<Duration> },
+    StopPods {
+        timeout: Option<Duration>,
+    },
     Import(Vec<PathBuf>),
-    Check { paths: Vec<PathBuf>, offline: Offline },
-    CheckNode { offline: Offline },
+    Check {
+        paths: Vec<PathBuf>,
+        offline: Offline,
+    },
+    CheckNode,
     Version,
 }
 
@@ -80,9 +90,7 @@ pub struct Exec {
 /// What the agent's own code needs to know when it works without the agent. Flags of the same names as the agent's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offline {
-    pub manifest_path: PathBuf,
     pub root_dir: PathBuf,
-    pub run_dir: PathBuf,
     pub hostname_override: Option<String>,
     /// Unknown fields and duplicate keys are errors.
     pub strict: bool,
@@ -111,12 +119,16 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, Usage> {
         Some(("get", m)) => get(m)?,
         Some(("describe", m)) => describe(m)?,
         Some(("explain", m)) if m.get_flag("node") => return Err(not_built("--node")),
-        Some(("explain", m)) => Verb::Explain { target: text(m, "target"), offline: offline(m) },
+        Some(("explain", m)) => Verb::Explain {
+            target: text(m, "target"),
+            manifest_path: path(m, "pod-manifest-path"),
+            offline: offline(m),
+        },
         Some(("logs", m)) => Verb::Logs(logs(m)),
         Some(("exec", m)) => Verb::Exec(exec(m)),
         Some(("stop-pods", m)) => Verb::StopPods { timeout: m.get_one::<Duration>("timeout").copied() },
         Some(("import", m)) => Verb::Import(paths(m, "file")),
-        Some(("check", m)) if m.get_flag("node") => Verb::CheckNode { offline: offline(m) },
+        Some(("check", m)) if m.get_flag("node") => Verb::CheckNode,
         Some(("check", m)) => Verb::Check { paths: paths(m, "file"), offline: offline(m) },
         // `subcommand_required` leaves no other.
         _ => Verb::Version,
@@ -209,9 +221,7 @@ fn exec(m: &ArgMatches) -> Exec {
 
 fn offline(m: &ArgMatches) -> Offline {
     Offline {
-        manifest_path: path(m, "pod-manifest-path"),
         root_dir: path(m, "root-dir"),
-        run_dir: path(m, "run-dir"),
         hostname_override: text(m, "hostname-override"),
         strict: text(m, "field-validation").as_deref() != Some("warn"),
     }
@@ -300,24 +310,23 @@ mod tests {
 
     #[test]
     fn the_other_verbs_are_read() {
-        let offline = Offline {
-            manifest_path: "/etc/kubernetes/manifests".into(),
-            root_dir: "/var/lib/pinlet".into(),
-            run_dir: "/run/pinlet".into(),
-            hostname_override: None,
-            strict: true,
-        };
+        let offline = Offline { root_dir: "/var/lib/pinlet".into(), hostname_override: None, strict: true };
         let describe = Verb::DescribePod(PodName { name: "web".to_owned(), namespace: None });
         let stop = |timeout| Verb::StopPods { timeout };
+        let explained = |target| Verb::Explain {
+            target,
+            manifest_path: "/etc/kubernetes/manifests".into(),
+            offline: offline.clone(),
+        };
         let lenient = Offline { strict: false, hostname_override: Some("n".to_owned()), ..offline.clone() };
         for (words, expected) in [
             (&["describe", "pod", "web"][..], describe),
-            (&["explain"], Verb::Explain { target: None, offline: offline.clone() }),
-            (&["explain", "./a.yaml"], Verb::Explain { target: Some("./a.yaml".to_owned()), offline: offline.clone() }),
+            (&["explain"], explained(None)),
+            (&["explain", "./a.yaml"], explained(Some("./a.yaml".to_owned()))),
             (&["stop-pods"], stop(None)),
             (&["stop-pods", "--timeout", "1m30s"], stop(Some(Duration::from_secs(90)))),
             (&["import", "a.tar", "b"], Verb::Import(vec!["a.tar".into(), "b".into()])),
-            (&["check", "--node"], Verb::CheckNode { offline }),
+            (&["check", "--node"], Verb::CheckNode),
             (
                 &["check", "a.yaml", "--field-validation=warn", "--hostname-override=n"],
                 Verb::Check { paths: vec!["a.yaml".into()], offline: lenient },

@@ -75,7 +75,8 @@ fn reading_verbs() -> [Command; 5] {
             .about("Say why a pod is as it is")
             .arg(Arg::new("target").value_name("POD|FILE").help("A path, a file of the manifest directory, or a pod"))
             .arg(Arg::new("node").long("node").action(ArgAction::SetTrue).hide(true))
-            .args(offline_flags()),
+            .arg(dir("pod-manifest-path", "/etc/kubernetes/manifests", "Where the manifests are, if no agent answers"))
+            .args(decoding_flags()),
         Command::new("logs").about("Print a container's log").args([pod(), container(), namespace()]).args([
             flag("follow", 'f', "Go on until the container ends"),
             flag("previous", 'p', "Of the run before the present one"),
@@ -111,13 +112,13 @@ fn acting_verbs() -> [Command; 4] {
             .about("Check manifests as the agent would, without it")
             .arg(files(false).value_name("FILE|DIR").required_unless_present("node"))
             .arg(Arg::new("node").long("node").action(ArgAction::SetTrue).help("Say what this host lacks instead"))
-            .args(offline_flags()),
+            .args(decoding_flags().map(|flag| flag.conflicts_with("node"))),
     ]
 }
 
-fn offline_flags() -> [Arg; 4] {
+/// What decoding depends on, where no agent can be asked.
+fn decoding_flags() -> [Arg; 3] {
     [
-        dir("pod-manifest-path", "/etc/kubernetes/manifests", "The manifest directory, where no agent answers"),
         dir("root-dir", "/var/lib/pinlet", "The agent's root directory"),
         value("hostname-override", "NAME", "The node's name"),
         value("field-validation", "MODE", "strict or warn")

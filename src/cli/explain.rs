@@ -7,9 +7,9 @@ use super::{Outcome, output};
 use crate::error::chain;
 use crate::server::wire::{ExplainReport, ManifestsReport, problem_lines};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-pub fn run(run_dir: &Path, target: Option<String>, offline: Offline) -> Outcome {
+pub fn run(run_dir: &Path, target: Option<String>, manifest_path: PathBuf, offline: Offline) -> Outcome {
     let client = Client::new(run_dir);
     let ended = match &target {
         None => all(&client),
@@ -22,7 +22,7 @@ pub fn run(run_dir: &Path, target: Option<String>, offline: Offline) -> Outcome 
             if let Some(hint) = error.hint() {
                 output::complain(&format!("hint: {hint}"));
             }
-            Outcome::Explain { target, offline }
+            Outcome::Explain { target, manifest_path, offline }
         }
         Err(error) => Outcome::Done(error.report()),
     }

@@ -38,9 +38,9 @@ pub enum Outcome {
     /// `check FILE|DIR...`.
     Check { paths: Vec<PathBuf>, offline: Offline },
     /// `check --node`: what the host lacks.
-    CheckNode { offline: Offline },
+    CheckNode,
     /// `explain`, and no agent answers: that has been said; the exit code is 1 whatever is found.
-    Explain { target: Option<String>, offline: Offline },
+    Explain { target: Option<String>, manifest_path: PathBuf, offline: Offline },
     /// `stop-pods`, and no agent answers, or it died meanwhile.
     StopPods(StopPods),
 }
@@ -70,14 +70,16 @@ pub fn run(args: Vec<OsString>) -> Outcome {
         Verb::GetPods(options) => get::pods(&run_dir, &options),
         Verb::GetImages(options) => get::images(&run_dir, &options),
         Verb::DescribePod(pod) => describe::pod(&run_dir, &pod),
-        Verb::Explain { target, offline } => return explain::run(&run_dir, target, offline),
+        Verb::Explain { target, manifest_path, offline } => {
+            return explain::run(&run_dir, target, manifest_path, offline);
+        }
         Verb::Logs(options) => logs::run(&run_dir, &options),
         Verb::Exec(options) => exec::run(&run_dir, &options),
         Verb::StopPods { timeout } => return stop::run(run_dir, timeout),
         Verb::Import(paths) => import::run(&run_dir, paths),
         Verb::Version => Ok(version::run(&run_dir)),
         Verb::Check { paths, offline } => return Outcome::Check { paths, offline },
-        Verb::CheckNode { offline } => return Outcome::CheckNode { offline },
+        Verb::CheckNode => return Outcome::CheckNode,
     };
     Outcome::Done(ended.unwrap_or_else(|error| error.report()))
 }

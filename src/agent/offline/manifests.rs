@@ -20,12 +20,12 @@ pub fn check(paths: &[PathBuf], offline: &Offline) -> u8 {
 }
 
 /// `explain` beside a dead agent: what the files alone tell. Always 1.
-pub fn explain(target: Option<&str>, offline: &Offline) -> u8 {
+pub fn explain(target: Option<&str>, manifest_path: &Path, offline: &Offline) -> u8 {
     let node = match node_name(offline) {
         Ok(node) => node,
         Err(text) => return fail(&text),
     };
-    let reports = match look(std::slice::from_ref(&offline.manifest_path), offline) {
+    let reports = match look(&[manifest_path.to_owned()], offline) {
         Ok(reports) => reports,
         Err(text) => return fail(&text),
     };

@@ -18,8 +18,6 @@ use std::time::{Duration, Instant};
 /// Beyond the longest grace period (contract 2).
 const SLACK: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
-/// After a kill, how long its monitor may take to write the exit record.
-const AFTER_KILL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
@@ -54,12 +52,13 @@ pub fn stop_pods(run_dir: &Path, timeout: Option<Duration>) -> Result<(), StopEr
     while !targets.is_empty() {
         targets.retain(|target| !has_ended(target));
         for target in &mut targets {
-            if Instant::now() >= target.deadline.min(limit) && !target.killed {
+            if Instant::now() >= target.deadline && !target.killed {
                 target.killed = true;
                 kill(target, &hierarchies);
             }
         }
-        if Instant::now() >= limit + AFTER_KILL {
+        // A time-out ends the waiting, never a grace period.
+        if Instant::now() >= limit {
             break;
         }
         std::thread::sleep(PAUSE);
