@@ -77,7 +77,7 @@ fn an_alias_that_multiplies_itself_is_stopped() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..10 {
         let alias = format!("*a{}", level - 1);
-        text += &format!("a{level}: &a{level} [{}]\n", vec![alias.as_str(); 10].join(", "));
+        text += &format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 10].join(", "));
     }
     match decode(text.as_bytes()) {
         Ok(Decoded::Rejected { problems, .. }) => assert!(problems[0].message.contains("repetition"), "{problems:?}"),
