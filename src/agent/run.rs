@@ -193,6 +193,7 @@ impl Agent {
             rescan,
             self.manifests.wake_at(),
             self.monitors.next_deadline(),
+            self.workers.retry_at(),
             self.leaving.as_ref().map(|l| l.deadline),
             self.release_at,
         ]

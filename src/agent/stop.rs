@@ -3,7 +3,9 @@
 use super::run::Agent;
 use crate::model::time::{Mono, Now};
 use crate::reconcile::event::Event;
-use crate::runtime::sandbox;
+use crate::reconcile::state::Sandbox;
+use crate::runtime::record;
+use crate::runtime::sandbox::{self, SandboxRecord};
 use crate::sys::file;
 use std::time::Duration;
 
@@ -59,9 +61,23 @@ impl Agent {
             log::info!("{}", if there { "stop-pods: stopping all pods" } else { "the stop marker is gone" });
             self.facts.push(Event::StopMarker(there));
         }
-        if !self.server.is_bound() {
+        if !self.server.is_bound() || !self.records_are_there() {
             self.mend_run_dir();
         }
+    }
+
+    /// Stats on a tmpfs, one for each container and sandbox.
+    fn records_are_there(&self) -> bool {
+        let mut monitors = self.monitors.iter().map(|(_, monitor)| &monitor.dir);
+        let mut sandboxes = self.settled_sandboxes().map(|record| self.node.paths.run_pod(&record.uid));
+        monitors.all(|dir| record::has_intent(dir)) && sandboxes.all(|dir| sandbox::is_recorded(&dir))
+    }
+
+    /// Without those that a worker is making or taking away.
+    fn settled_sandboxes(&self) -> impl Iterator<Item = &SandboxRecord> {
+        self.sandboxes.values().filter(|record| {
+            self.core.pod(&record.uid).is_some_and(|pod| pod.job.is_none() && pod.sandbox == Sandbox::Ready)
+        })
     }
 
     /// Somebody wiped the run dir while pods run (contract 4): what is there of them goes on, and their records come
@@ -72,7 +88,9 @@ impl Agent {
             log::error!("{}", crate::error::chain(&error));
             return;
         }
-        if let Err(error) = self.server.rebind() {
+        if !self.server.is_bound()
+            && let Err(error) = self.server.rebind()
+        {
             log::error!("cannot bind {} again: {error}", self.node.paths.socket().display());
         }
         for (_, monitor) in self.monitors.iter() {
@@ -83,16 +101,18 @@ impl Agent {
                 log::error!("cannot write the records of {} again: {error}", monitor.intent.id);
             }
         }
-        for (uid, record) in &self.sandboxes {
-            let dir = self.node.paths.run_pod(uid);
+        let mut lost = Vec::new();
+        for record in self.settled_sandboxes() {
+            let dir = self.node.paths.run_pod(&record.uid);
             let whole = sandbox::is_whole(record, &dir, &self.node.boot).unwrap_or(false);
             match sandbox::write_record(&dir, record) {
                 Ok(()) if whole => {}
                 // What runs in it goes on; the next start gets a new one.
-                Ok(()) => self.facts.push(Event::SandboxLost { uid: uid.clone() }),
+                Ok(()) => lost.push(Event::SandboxLost { uid: record.uid.clone() }),
                 Err(error) => log::error!("{}", crate::error::chain(&error)),
             }
         }
+        self.facts.extend(lost);
     }
 
     fn mend_started(&self, monitor: &super::monitors::Monitor) -> std::io::Result<()> {

@@ -12,9 +12,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Enough for the deepest recursion that serde_json allows (128) over the v1 types; only touched pages count.
 const STACK_BYTES: usize = 512 * 1024;
+
+/// A node without room for one more thread may have it soon.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Who waits for whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,13 +92,14 @@ pub struct Workers<T> {
     sender: Sender<(Lane, T)>,
     receiver: Receiver<(Lane, T)>,
     waker: Waker,
+    retry_at: Option<Mono>,
 }
 
 impl<T: Finding + Send + 'static> Workers<T> {
     /// `waker` is woken whenever an outcome is ready.
     pub fn new(waker: Waker) -> Workers<T> {
         let (sender, receiver) = channel();
-        Workers { lanes: BTreeMap::new(), sender, receiver, waker }
+        Workers { lanes: BTreeMap::new(), sender, receiver, waker, retry_at: None }
     }
 
     /// Runs `work` as soon as the lane is free.
@@ -113,6 +118,12 @@ impl<T: Finding + Send + 'static> Workers<T> {
 
     /// What has been done since the last call; starts whatever waited behind it.
     pub fn finished(&mut self, now: Mono) -> Vec<T> {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            for lane in self.lanes.keys().cloned().collect::<Vec<_>>() {
+                self.advance(&lane, now);
+            }
+        }
         let done: Vec<(Lane, T)> = self.receiver.try_iter().collect();
         let mut outcomes = Vec::with_capacity(done.len());
         for (lane, outcome) in done {
@@ -123,6 +134,11 @@ impl<T: Finding + Send + 'static> Workers<T> {
             outcomes.push(outcome);
         }
         outcomes
+    }
+
+    /// When to try again to start threads that could not be started.
+    pub fn retry_at(&self) -> Option<Mono> {
+        self.retry_at
     }
 
     /// What the lane is busy with, for `explain`.
@@ -154,7 +170,12 @@ impl<T: Finding + Send + 'static> Workers<T> {
         let end = Arc::<Mutex<End>>::default();
         queue.running = Some(Running { name, since: now, end: Arc::clone(&end) });
         let (sender, waker, key) = (self.sender.clone(), self.waker.clone(), lane.clone());
+        // Shared until the thread takes it, so that a thread that cannot be started takes no job along.
+        let order = Arc::new(Mutex::new(Some(job)));
+        let taken = Arc::clone(&order);
         let spawned = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
+            let job = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(job) = job else { return };
             let outcome = (job.work)();
             let news = outcome.is_news();
             let mut end = locked(&end);
@@ -166,8 +187,14 @@ impl<T: Finding + Send + 'static> Workers<T> {
             }
         });
         if let Err(error) = spawned {
-            // The job went with the closure. Without threads nothing can be done; a restart adopts everything.
-            panic!("cannot start a worker thread for {name}: {error}");
+            if self.retry_at.is_none() {
+                log::error!("cannot start a worker thread for {name}: {error}; trying again");
+            }
+            self.retry_at = Some(now + RETRY);
+            queue.running = None;
+            queue.waiting.extend(order.lock().unwrap_or_else(PoisonError::into_inner).take());
+            // It was the first.
+            queue.waiting.rotate_right(1);
         }
     }
 }
@@ -176,7 +203,6 @@ impl<T: Finding + Send + 'static> Workers<T> {
 mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
-    use std::time::Duration;
 
     impl Finding for u32 {
         fn is_news(&self) -> bool {

@@ -122,6 +122,11 @@ pub fn write_intent(dir: &Path, record: &Intent) -> io::Result<()> {
     write(&dir.join(INTENT), record)
 }
 
+/// Whether the intent is still there; only a stat.
+pub fn has_intent(dir: &Path) -> bool {
+    dir.join(INTENT).exists()
+}
+
 pub fn write_started(dir: &Path, record: &Started) -> io::Result<()> {
     write(&dir.join(STARTED), record)
 }

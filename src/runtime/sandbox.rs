@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub use super::sandbox_record::{LinkRecord, SandboxRecord, read, write_record};
+pub use super::sandbox_record::{LinkRecord, SandboxRecord, is_recorded, read, write_record};
 
 /// containerd's size for /dev/shm, and what it mounts it with.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";

@@ -88,6 +88,11 @@ struct Version {
     version: u32,
 }
 
+/// Whether the record is still there; only a stat.
+pub fn is_recorded(sandbox: &Path) -> bool {
+    sandbox.join(RECORD).exists()
+}
+
 pub fn write_record(sandbox: &Path, record: &SandboxRecord) -> Result<(), SandboxError> {
     let path = sandbox.join(RECORD);
     let written = serde_json::to_vec(record).map_err(io::Error::other).and_then(|bytes| {
