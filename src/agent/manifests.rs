@@ -23,6 +23,9 @@ use std::sync::Arc;
 
 /// Decoding children at once: each may take 256 MiB before its limit acts.
 const DECODERS_MAX: usize = 2;
+/// Bytes beyond which a manifest is a large one. A real pod has a few kB; what is meant to hurt has MBs, takes seconds
+/// until its limit acts, and must not keep the others waiting: one decoder is left to them.
+const LARGE: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct Manifests {
@@ -34,7 +37,8 @@ pub struct Manifests {
     /// What the last scan saw, without bytes: the next one that sees the same is no news.
     seen: Option<ScanResult>,
     waiting: VecDeque<DecodeJob>,
-    decoding: usize,
+    /// In flight, and whether it is a large one.
+    decoding: Vec<(Ticket, bool)>,
     /// What the core was told last.
     wanted: Option<Vec<Arc<StaticPod>>>,
 }
@@ -51,7 +55,7 @@ impl Manifests {
             again: false,
             seen: None,
             waiting: VecDeque::new(),
-            decoding: 0,
+            decoding: Vec::new(),
             wanted: None,
         }
     }
@@ -73,6 +77,13 @@ impl Manifests {
 
     pub fn reports(&self) -> Vec<ManifestReport> {
         self.table.reports().into_iter().map(wire_report).collect()
+    }
+
+    /// The first that waits; of large ones no second beside one that is being decoded.
+    fn next_job(&mut self) -> Option<DecodeJob> {
+        let occupied = self.decoding.iter().any(|(_, large)| *large);
+        let next = self.waiting.iter().position(|job| !occupied || job.bytes.len() <= LARGE)?;
+        self.waiting.remove(next)
     }
 }
 
@@ -166,9 +177,9 @@ impl Agent {
     }
 
     fn decode_waiting(&mut self, now: Now) {
-        while self.manifests.decoding < DECODERS_MAX {
-            let Some(job) = self.manifests.waiting.pop_front() else { return };
-            self.manifests.decoding += 1;
+        while self.manifests.decoding.len() < DECODERS_MAX {
+            let Some(job) = self.manifests.next_job() else { return };
+            self.manifests.decoding.push((job.ticket.clone(), job.bytes.len() > LARGE));
             let node = Arc::clone(&self.node);
             let lane = Lane::Decoding(job.request.path.clone());
             self.workers.submit(lane, "decode", now.mono, move || {
@@ -179,7 +190,7 @@ impl Agent {
     }
 
     pub(super) fn take_decoded(&mut self, ticket: &Ticket, answer: Result<Decoded, DecodeFailure>, now: Now) {
-        self.manifests.decoding -= 1;
+        self.manifests.decoding.retain(|(decoded, _)| decoded != ticket);
         self.manifests.table.apply_decoded(ticket, answer, now);
         self.decode_waiting(now);
         self.want(now);
