@@ -7,6 +7,7 @@ use super::outcome::Outcome;
 use super::pod_files;
 use super::records::{self, PodRecord};
 use super::start::remove_tree;
+use super::sweep::sweep_symlinks;
 use crate::error::chain;
 use crate::model::id::PodUid;
 use crate::model::pod::{QosClass, StaticPod};
@@ -175,11 +176,13 @@ fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
 }
 
 fn remove_dirs(node: &Node, uid: &PodUid, pod: &StaticPod) -> Result<(), PodError> {
+    let remove = |path: PathBuf| remove_tree(&path).map_err(|source| PodError::Remove { path, source });
+    let logs = node.paths.pod_log_dir(&pod.key, uid);
+    remove(logs.clone())?;
+    // Those of containers that no record names any more too.
+    sweep_symlinks(&node.paths.container_logs, &logs);
     // The root directory last: while it is there, the pod is known to be ours.
-    for path in [node.paths.pod_log_dir(&pod.key, uid), node.paths.root_pod(uid)] {
-        remove_tree(&path).map_err(|source| PodError::Remove { path, source })?;
-    }
-    Ok(())
+    remove(node.paths.root_pod(uid))
 }
 
 /// What can be taken away is; what cannot is said, and tried again with the next step.

@@ -59,8 +59,8 @@ fn sweep_layers(node: &Node, uid: &PodUid, container: &ContainerName, kept: &BTr
     }
 }
 
-/// Links to logs of ours that are gone (kubelet: dead symlinks go).
-fn sweep_symlinks(links: &Path, logs: &Path) {
+/// Links to logs below `logs` that are gone (kubelet: dead symlinks go).
+pub fn sweep_symlinks(links: &Path, logs: &Path) {
     for entry in fs::read_dir(links).into_iter().flatten().flatten() {
         let path = entry.path();
         let ours = fs::read_link(&path).is_ok_and(|target| target.starts_with(logs));
