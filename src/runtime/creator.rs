@@ -137,13 +137,14 @@ fn prepare(
 fn complete(spec: &mut Spec, identity: &user::Identity, without_devices: bool) -> Result<(), CreateError> {
     let process = spec.process_mut().as_mut().ok_or_else(|| CreateError::Spec("it has no process".to_owned()))?;
     let user = process.user_mut();
+    let mut groups = identity.groups.clone();
+    // What the spec adds by itself: supplementary groups of the pod. The group of the user that it was written for,
+    // root, is not one of them.
+    let given = user.additional_gids().clone().unwrap_or_default();
+    groups.extend(given.into_iter().filter(|gid| *gid != user.gid() && !identity.groups.contains(gid)));
+    user.set_additional_gids(Some(groups));
     user.set_uid(identity.uid);
     user.set_gid(identity.gid);
-    let mut groups = identity.groups.clone();
-    // What the spec adds by itself: supplementary groups of the pod.
-    let given = user.additional_gids().clone().unwrap_or_default();
-    groups.extend(given.into_iter().filter(|gid| !identity.groups.contains(gid)));
-    user.set_additional_gids(Some(groups));
 
     let env = process.env_mut().get_or_insert_with(Vec::new);
     if !env.iter().any(|e| e.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
