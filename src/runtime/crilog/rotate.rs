@@ -120,9 +120,11 @@ pub(super) fn compress_all(paths: &[PathBuf]) {
 }
 
 fn compress(path: &Path) -> io::Result<()> {
+    // First: what a rotation has removed meanwhile must not leave an empty file aside.
+    let mut plain = File::open(path)?;
     let aside = with_suffix(path, ".tmp");
     let mut encoder = GzEncoder::new(File::create(&aside)?, Compression::default());
-    let outcome = io::copy(&mut File::open(path)?, &mut encoder).and_then(|_| encoder.finish());
+    let outcome = io::copy(&mut plain, &mut encoder).and_then(|_| encoder.finish());
     // A rotation may have removed it as one too many meanwhile: then it does not come back.
     let outcome = outcome.and_then(|_| fs::metadata(path)).and_then(|_| fs::rename(&aside, with_suffix(path, ".gz")));
     match outcome {
