@@ -71,7 +71,7 @@ impl LogReader {
         for name in files {
             // Renamed or removed since the directory was read: what is newer is still there.
             let Ok(file) = File::open(&name) else { continue };
-            let (offset, found) = tail_offset(&file, missing)?;
+            let (offset, found) = tail_offset(&file, missing, name == path)?;
             start = (name, offset);
             missing -= found;
             if missing == 0 {
@@ -181,20 +181,22 @@ fn rotated(path: &Path) -> io::Result<Vec<Rotated>> {
 }
 
 /// Where the last `lines` lines of `file` begin, and how many it has of them. A line is a record that ends one: the
-/// partial records before it belong to it. Records that nothing has ended yet follow the last line.
-fn tail_offset(file: &File, lines: u64) -> io::Result<(u64, u64)> {
+/// partial records before it belong to it. In the `live` file the last record is a line in any case: nothing follows.
+fn tail_offset(file: &File, lines: u64, live: bool) -> io::Result<(u64, u64)> {
     let length = file.metadata()?.len();
     if lines == 0 {
         return Ok((length, 0));
     }
     // Where the record that was looked at last begins, and where the lines that are counted begin.
     let (mut end, mut begin, mut found) = (None, length, 0);
+    let mut last = live;
     let mut count = |at: u64, end: u64| -> io::Result<bool> {
-        if is_full(file, at, end)? {
+        if is_full(file, at, end)? || std::mem::take(&mut last) {
             if found == lines {
                 return Ok(true);
             }
             found += 1;
+            last = false;
         }
         begin = at;
         Ok(false)
@@ -299,9 +301,10 @@ mod tests {
         let path = dir.write("0.log", &(full(3) + &part(4) + &part(5) + &full(6) + &part(7)));
         for (tail, expected) in [
             (0, &[][..]),
-            (1, &["line 4", "line 5", "line 6", "line 7"]),
-            (2, &["line 3", "line 4", "line 5", "line 6", "line 7"]),
-            (3, &["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"]),
+            (1, &["line 7"]),
+            (2, &["line 4", "line 5", "line 6", "line 7"]),
+            (3, &["line 3", "line 4", "line 5", "line 6", "line 7"]),
+            (4, &["line 2", "line 3", "line 4", "line 5", "line 6", "line 7"]),
             (9, &["line 1", "line 2", "line 3", "line 4", "line 5", "line 6", "line 7"]),
         ] {
             let mut reader = LogReader::from_tail(&path, tail).expect("opened");
