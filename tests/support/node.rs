@@ -376,7 +376,8 @@ impl Node {
         assert_eq!(id.len(), 64, "a container id: {:#}", pod.0["status"]);
         let mut pids: Vec<i32> =
             host::cgroups(&self.tag).iter().filter(|c| c.ends_with(&id)).flat_map(|c| host::pids_of(c)).collect();
-        pids.sort_unstable_by_key(|pid| host::start_ticks(*pid));
+        // What has just died has no start time any more; of two in one tick, the lower number was first.
+        pids.sort_unstable_by_key(|pid| (host::start_ticks(*pid).unwrap_or(u64::MAX), *pid));
         pids.dedup();
         *pids.first().unwrap_or_else(|| panic!("no process in the cgroups of {id}"))
     }
