@@ -263,15 +263,16 @@ impl Hierarchies {
     }
 }
 
-/// mkdir -p below the mount; on v1 a new cpuset directory gets its parent's cpus and nodes, else nobody can enter.
+/// mkdir -p below the mount; on v1 an empty cpuset gets its parent's cpus and nodes, else nobody can enter.
 /// Tried again where a parent goes away meanwhile: the last pod of a class takes the class's cgroup with it.
 fn make_below(hierarchy: &Hierarchy, path: &Path) -> Result<(), CgroupError> {
     const TRIES: u32 = 3;
     let cpuset = hierarchy.controllers.iter().any(|c| c == "cpuset");
     let make = |dir: &Path| match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Ok(()) if cpuset => inherit_cpuset(dir),
-        other => other,
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        // One that is there may have been made a moment ago, by somebody who has not come to this yet, or died.
+        Ok(()) | Err(_) if cpuset => fill_cpuset(dir),
+        Ok(()) | Err(_) => Ok(()),
     };
     let whole = hierarchy.at(path);
     let mut outcome = make(&whole);
@@ -289,10 +290,15 @@ fn make_below(hierarchy: &Hierarchy, path: &Path) -> Result<(), CgroupError> {
     outcome.map_err(|error| CgroupError::Make(whole, error))
 }
 
-fn inherit_cpuset(dir: &Path) -> io::Result<()> {
-    let parent = dir.parent().unwrap_or(dir);
+/// Gives what is empty its parent's value, and the parent first its own. The hierarchy's root is never empty.
+fn fill_cpuset(dir: &Path) -> io::Result<()> {
+    let value = |dir: &Path, file: &str| fs::read_to_string(dir.join(file)).map(|text| text.trim().to_owned());
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        write(&dir.join(file), fs::read_to_string(parent.join(file))?.trim())?;
+        let (Some(parent), true) = (dir.parent(), value(dir, file)?.is_empty()) else { continue };
+        if value(parent, file)?.is_empty() {
+            fill_cpuset(parent)?;
+        }
+        write(&dir.join(file), &value(parent, file)?)?;
     }
     Ok(())
 }
@@ -301,4 +307,27 @@ fn inherit_cpuset(dir: &Path) -> io::Result<()> {
 fn write(path: &Path, value: &str) -> io::Result<()> {
     use std::io::Write;
     fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_cpuset_in_an_empty_one_gets_what_is_above_both() {
+        let root = std::env::temp_dir().join(format!("pinlet-cpuset-{}", std::process::id()));
+        let leaf = root.join("class/pod");
+        fs::create_dir_all(&leaf).unwrap();
+        for (dir, value) in [(root.clone(), "0-1\n"), (root.join("class"), "\n"), (leaf.clone(), "\n")] {
+            fs::write(dir.join("cpuset.cpus"), value).unwrap();
+            fs::write(dir.join("cpuset.mems"), value.replace("0-1", "0")).unwrap();
+        }
+        let outcome = fill_cpuset(&leaf);
+        let read = |dir: &str, file: &str| fs::read_to_string(root.join(dir).join(file)).unwrap();
+        let seen = ["class", "class/pod"].map(|dir| [read(dir, "cpuset.cpus"), read(dir, "cpuset.mems")]);
+        fs::remove_dir_all(&root).unwrap();
+        outcome.unwrap();
+        // Kernel files take a whole value per write; a plain file keeps the tail.
+        assert!(seen.iter().all(|[cpus, mems]| cpus.trim() == "0-1" && mems.trim() == "0"), "{seen:?}");
+    }
 }
