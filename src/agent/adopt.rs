@@ -342,7 +342,8 @@ fn link_is_there(node: &Node, record: &SandboxRecord) -> bool {
     match (&record.link, &node.bridge) {
         (Some(link), Some(bridge)) => bridge.is_attached(&link.veth).unwrap_or(true),
         (Some(_), None) => false,
-        (None, _) => !record.pod_network,
+        (None, Some(_)) => !record.pod_network,
+        (None, None) => true,
     }
 }
 

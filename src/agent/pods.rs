@@ -38,8 +38,6 @@ pub enum PodError {
     Sandbox(#[from] sandbox::SandboxError),
     #[error(transparent)]
     Net(#[from] NetError),
-    #[error("the pod wants a network of its own, and --network is none")]
-    NoNetwork,
     #[error(transparent)]
     Cgroup(#[from] crate::runtime::cgroup::CgroupError),
 }
@@ -49,7 +47,6 @@ impl PodError {
     fn in_one_line(&self) -> String {
         let hint = match self {
             PodError::Net(error) => error.hint(),
-            PodError::NoNetwork => Some("set hostNetwork: true, or start the agent with --network bridge"),
             PodError::MakeDirectory { .. }
             | PodError::Remove { .. }
             | PodError::Record(_)
@@ -124,7 +121,8 @@ fn share_burstable(node: &Node, pod: &StaticPod, shares: u64) {
 }
 
 fn attach(node: &Node, pod: &StaticPod, record: &mut SandboxRecord, taken: &[IpAddr]) -> Result<(), PodError> {
-    let bridge = node.bridge.as_ref().ok_or(PodError::NoNetwork)?;
+    // `--network none`: loopback is all that the pod has.
+    let Some(bridge) = &node.bridge else { return Ok(()) };
     let link = bridge.attach(&node.pod_paths(&pod.uid).net(), &pod.key, taken)?;
     record.ip = Some(link.ip);
     record.link = Some(LinkRecord { bridge: link.bridge, veth: link.veth, mac: link.mac });
