@@ -40,7 +40,7 @@ fn run(flags: Vec<OsString>) -> ExitCode {
 fn refuse(error: &ConfigError) -> ExitCode {
     match error.exit_code() {
         0 => println!("{error}"),
-        _ => eprintln!("{error}"),
+        _ => eprintln!("{}", chain(error)),
     }
     ExitCode::from(error.exit_code())
 }

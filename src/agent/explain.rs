@@ -74,7 +74,9 @@ impl Agent {
         let mut stages = Vec::new();
         let mut ok = false;
         let state = manifest.pod.as_deref().and_then(|key| self.pod_named(key));
-        if let Some(pod) = state {
+        // A rejected file may name the pod of another file: what that one does says nothing of this one.
+        let own = |pod: &&PodState| manifest.state == ManifestState::Accepted || pod.pod.source == manifest.file;
+        if let Some(pod) = state.filter(own) {
             let is_ready = is_ready(pod, &self.core, now);
             ok = manifest.state == ManifestState::Accepted && is_ready && !pod.is_terminating();
             reasons.extend(status::reasons(pod, &self.core, now).into_iter().map(Problem::new));

@@ -301,7 +301,7 @@ fn container_reason(container: &ContainerState, pod: &PodState, now: Now) -> Opt
         return None;
     }
     let name = &container.name;
-    let (state, _) = states(container, pod, now);
+    let (state, last) = states(container, pod, now);
     if let Some(waiting) = state.waiting {
         let reason = waiting.reason.unwrap_or_default();
         let message = waiting.message.map(|m| format!(": {m}")).unwrap_or_default();
@@ -310,12 +310,15 @@ fn container_reason(container: &ContainerState, pod: &PodState, now: Now) -> Opt
             Run::Resolving { since, .. } => lasting("the search for its image has been ", since, now),
             _ => String::new(),
         };
-        return Some(format!("container {name}: {reason}{message}{lasting}"));
+        let before = last.terminated.map(|last| format!("; its last run: {}", ended(last))).unwrap_or_default();
+        return Some(format!("container {name}: {reason}{message}{lasting}{before}"));
     }
-    let terminated = state.terminated?;
-    let (code, reason) = (terminated.exit_code, terminated.reason.unwrap_or_default());
-    let message = terminated.message.map(|m| format!(": {}", m.trim_end())).unwrap_or_default();
-    Some(format!("container {name}: {reason}, exit code {code}{message}"))
+    Some(format!("container {name}: {}", ended(state.terminated?)))
+}
+
+fn ended(run: v1::ContainerStateTerminated) -> String {
+    let message = run.message.map(|m| format!(": {}", m.trim_end())).unwrap_or_default();
+    format!("{}, exit code {}{message}", run.reason.unwrap_or_default(), run.exit_code)
 }
 
 /// Names what has been in flight for long: mostly a file system that does not answer.
