@@ -64,7 +64,7 @@ impl Agent {
         self.on_pod(uid, "sandbox", now, move |node, pod| pods::ensure_sandbox(node, pod, &taken, shares));
     }
 
-    fn resolve_image(&mut self, uid: PodUid, container: ContainerName, now: Now) {
+    pub(super) fn resolve_image(&mut self, uid: PodUid, container: ContainerName, now: Now) {
         self.on_pod(&uid, "image", now, move |node, pod| images::resolve(node, pod, &container));
     }
 

@@ -6,7 +6,13 @@ use crate::model::id::NodeName;
 use crate::sys::file::{self, Lock};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a killed agent may take to give its locks back: its memory is freed first.
+const DYING: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
@@ -46,7 +52,23 @@ impl PreflightError {
 #[derive(Debug)]
 pub struct Ownership {
     _root: Lock,
-    _run: Lock,
+    run: Lock,
+}
+
+impl Ownership {
+    /// False once the run dir was wiped, or its lock alone: then nothing would keep a second agent out of it.
+    pub fn holds_run_dir(&self, paths: &Paths) -> bool {
+        let there = fs::symlink_metadata(paths.run_lock()).map(|meta| meta.ino());
+        there.is_ok_and(|there| self.run.inode().is_ok_and(|ours| ours == there))
+    }
+
+    /// Takes the lock of a run dir that was wiped again.
+    pub fn retake_run_dir(&mut self, paths: &Paths) -> Result<(), PreflightError> {
+        if !self.holds_run_dir(paths) {
+            self.run = own(&paths.run_lock())?;
+        }
+        Ok(())
+    }
 }
 
 /// Makes the directories and takes both locks.
@@ -62,13 +84,25 @@ pub fn take_ownership(paths: &Paths) -> Result<Ownership, PreflightError> {
         make_directory(&paths.preload, 0o700)?;
     }
     make_directory(&paths.run, 0o711)?;
-    Ok(Ownership { _root: own(&paths.root_lock())?, _run: own(&paths.run_lock())? })
+    let root = own_in_time(&paths.root_lock())?;
+    Ok(Ownership { _root: root, run: own_in_time(&paths.run_lock())? })
 }
 
 pub fn make_directory(path: &Path, mode: u32) -> Result<(), PreflightError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(|source| PreflightError::MakeDirectory { path: path.to_owned(), source })
+}
+
+/// An agent that was killed a moment ago has its locks until the kernel is done with it: it is no second agent.
+fn own_in_time(path: &Path) -> Result<Lock, PreflightError> {
+    let deadline = Instant::now() + DYING;
+    loop {
+        match own(path) {
+            Err(PreflightError::Locked { .. }) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
 }
 
 fn own(path: &Path) -> Result<Lock, PreflightError> {

@@ -94,9 +94,13 @@ impl Agent {
                 self.preloads.failed.insert(outcome.path, why);
             }
         }
-        // Whoever asked meanwhile was told nothing: with new images the answer may be another.
+        // Whoever asked meanwhile was told nothing: with new images the answer may be another, and is looked up again.
         for (uid, container, problem) in std::mem::take(&mut self.preloads.deferred) {
-            self.facts.push(Event::ImageMissing { uid, container, problem });
+            if gained {
+                self.resolve_image(uid, container, now);
+            } else {
+                self.facts.push(Event::ImageMissing { uid, container, problem });
+            }
         }
         if gained {
             self.facts.push(Event::ImagesChanged);

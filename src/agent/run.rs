@@ -11,6 +11,7 @@ use super::newer::LeftAlone;
 use super::node::{self, Node};
 use super::notify::Notifier;
 use super::outcome::Outcome;
+use super::preflight::Ownership;
 use super::preloads::Preloads;
 use super::stop::Leaving;
 use super::worker::{Lane, Workers};
@@ -115,11 +116,17 @@ pub struct Agent {
     pub(super) ready_said: bool,
     pub(super) last_rescan: Mono,
     pub(super) code: Code,
+    pub(super) ownership: Ownership,
     /// When to give the code back that the last burst needed.
     pub(super) release_at: Option<Mono>,
 }
 
 impl Agent {
+    /// Ends everything of the agent but its locks.
+    pub(super) fn leave(self) -> Ownership {
+        self.ownership
+    }
+
     /// Runs until a signal says to leave.
     pub fn run(&mut self) -> io::Result<()> {
         let mut wake_at = None;

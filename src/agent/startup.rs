@@ -95,12 +95,13 @@ pub fn run(config: Config) -> Result<(), StartError> {
     warn_of_unused_cni(&config);
     preflight::warn_of_foreign_mount_namespace();
     let paths = Paths::of(&config);
-    let _ownership = own(&config, &paths)?;
+    let ownership = own(&config, &paths)?;
     wait_for_stop_pods(&paths)?;
     let run = paths.run.clone();
-    let mut agent = build(config, paths, signals)?;
+    let mut agent = build(config, paths, signals, ownership)?;
     agent.run().map_err(system("wait for events"))?;
-    drop(agent);
+    // INVARIANT: the locks are given back last: the next agent may not find a run dir that is just being released.
+    let _ownership = agent.leave();
     if let Err(error) = run_dir::release(&run) {
         log::warn!("{}", chain(&error));
     }
@@ -141,7 +142,7 @@ fn wait_for_stop_pods(paths: &Paths) -> Result<(), StartError> {
     std::fs::remove_file(&path).map_err(wrong)
 }
 
-fn build(config: Config, paths: Paths, signals: Signals) -> Result<Agent, StartError> {
+fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -> Result<Agent, StartError> {
     let node = Arc::new(make_node(config, paths)?);
     let now = node::now();
     let mut adoption = adopt::adopt(&node, now);
@@ -182,6 +183,7 @@ fn build(config: Config, paths: Paths, signals: Signals) -> Result<Agent, StartE
         notifier: Notifier::from_env(),
         leaving: None,
         node_files: None,
+        ownership,
         started: now.mono,
         ready_said: false,
         last_rescan: now.mono,

@@ -61,7 +61,7 @@ impl Agent {
             log::info!("{}", if there { "stop-pods: stopping all pods" } else { "the stop marker is gone" });
             self.facts.push(Event::StopMarker(there));
         }
-        if !self.server.is_bound() || !self.records_are_there() {
+        if !self.server.is_bound() || !self.ownership.holds_run_dir(&self.node.paths) || !self.records_are_there() {
             self.mend_run_dir();
         }
     }
@@ -87,6 +87,9 @@ impl Agent {
         if let Err(error) = super::startup::make_run_dir(&self.node.paths) {
             log::error!("{}", crate::error::chain(&error));
             return;
+        }
+        if let Err(error) = self.ownership.retake_run_dir(&self.node.paths) {
+            log::error!("{}", crate::error::chain(&error));
         }
         if !self.server.is_bound()
             && let Err(error) = self.server.rebind()
