@@ -118,8 +118,7 @@ fn read_traces(node: &Node, left_alone: &LeftAlone) -> Vec<Trace> {
     let Ok(entries) = fs::read_dir(node.paths.run_containers()) else { return Vec::new() };
     let is_left = |dir: &Path| {
         let id = dir.file_name().and_then(|n| n.to_str()).and_then(ContainerId::new);
-        let uid = || record::read_intent(dir).ok().flatten().map(|intent| intent.pod_uid);
-        id.is_some_and(|id| left_alone.has_container(&id)) || uid().is_some_and(|uid| left_alone.has_pod(&uid))
+        id.is_some_and(|id| left_alone.has_container(&id))
     };
     let dirs = entries.flatten().map(|entry| entry.path()).filter(|dir| !is_left(dir));
     dirs.filter_map(|dir| read_trace(node, &dir)).collect()

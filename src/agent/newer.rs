@@ -41,6 +41,7 @@ impl LeftAlone {
                 left.pods.insert(uid, chain(&error));
             }
         }
+        left.take_siblings(node);
         for (uid, why) in &left.pods {
             log::error!("pod {uid} is left alone: {why}");
         }
@@ -57,6 +58,16 @@ impl LeftAlone {
         }
         if let (Some(namespace), Some(name)) = (intent["namespace"].as_str(), intent["pod_name"].as_str()) {
             self.keys.insert(PodKey { namespace: namespace.to_owned(), name: name.to_owned() });
+        }
+    }
+
+    /// A pod is left alone as a whole, whichever of its records is the newer one.
+    fn take_siblings(&mut self, node: &Node) {
+        for entry in fs::read_dir(node.paths.run_containers()).into_iter().flatten().flatten() {
+            let owner = json(&entry.path().join("intent.json"))["pod_uid"].as_str().and_then(PodUid::new);
+            if owner.is_some_and(|uid| self.has_pod(&uid)) {
+                self.containers.extend(entry.file_name().to_str().and_then(ContainerId::new));
+            }
         }
     }
 
