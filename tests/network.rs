@@ -5,7 +5,7 @@ mod support;
 use std::net::{IpAddr, TcpListener};
 use std::sync::mpsc;
 use support::wait::expect;
-use support::{IDLE, Node, PATIENCE, Pod, host, http, verb, wait_for};
+use support::{IDLE, Node, PATIENCE, Pod, host, http, json, verb, wait_for};
 
 /// A machine beyond the node: a network namespace on a link of its own, with no route back to any pod.
 struct Outside {
@@ -150,14 +150,87 @@ fn the_bridge_goes_with_the_last_pod_and_comes_with_the_next() {
 }
 
 #[test]
-fn without_a_network_of_its_own_the_node_runs_host_network_pods_only() {
-    let node = support::Setup::default().flag("--network=none").start();
+fn with_network_none_a_pod_has_loopback_and_no_address() {
+    let mut node = support::Setup::default().flag("--network=none").start();
     node.put_pod(&Pod::idle("host"));
     node.put_pod(&Pod::idle("own").own_network());
     node.wait_running("host");
-    wait_for("explain says why", PATIENCE, || {
-        let out = node.verb(&["explain", "own"]);
-        expect(out.code == 1 && out.stdout.contains("network"), || format!("{out:?}"))
-    });
+    let pod = node.wait_running("own");
+    assert_eq!((pod.ip().as_str(), pod.0["status"].get("podIPs")), ("", None), "{:#}", pod.0["status"]);
+    let out = node.verb(&["get", "pods", "own", "-o", "wide"]).ok().stdout;
+    let cells: Vec<&str> = out.lines().nth(1).expect("a row").split_whitespace().collect();
+    assert_eq!(cells[6], "<none>", "{out}");
+    let out = node.verb(&["exec", "own", "--", "sh", "-c", "ls /sys/class/net; ip -4 addr show lo; ip route"]).ok();
+    assert!(out.stdout.starts_with("lo\n") && out.stdout.contains("inet 127.0.0.1/8"), "{out:?}");
+    assert!(!out.stdout.contains("eth0") && !out.stdout.contains("default"), "{out:?}");
     assert!(!host::links().contains(&node.tag));
+    // Nor does it get one by being adopted.
+    node.crash_agent();
+    node.start_agent();
+    let after = node.wait_running("own");
+    assert_eq!((after.container_id("c"), after.ip()), (pod.container_id("c"), String::new()));
+    node.remove("own.yaml");
+    node.wait_gone("own");
+}
+
+#[test]
+fn a_changed_resolv_conf_reaches_pods_that_run() {
+    let mut node = support::Setup::default().config("fileCheckFrequency: 1s").stopped().start();
+    let own = node.dir.join("resolv.conf");
+    std::fs::write(&own, "nameserver 192.0.2.1\nsearch before.example\n").expect("a fresh file");
+    node.setup.flags.push(format!("--resolv-conf={}", own.display()));
+    node.start_agent();
+    node.put_pod(&Pod::idle("own").own_network());
+    node.put_pod(&Pod::idle("host"));
+    let before = ["own", "host"].map(|name| node.wait_running(name).container_id("c"));
+    let wait_text = |what: &str, text: &str| {
+        for name in ["own", "host"] {
+            wait_for(&format!("{name} {what}"), PATIENCE, || {
+                let out = node.verb(&["exec", name, "--", "cat", "/etc/resolv.conf"]);
+                expect(out.code == 0 && out.stdout == text, || format!("{out:?}"))
+            });
+        }
+    };
+    wait_text("has the node's servers", "search before.example\nnameserver 192.0.2.1\n");
+    // Edited in place, as an editor may do it, to something longer.
+    let two = "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch after.example much.longer.example\n";
+    std::fs::write(&own, two).expect("a file");
+    let expected = "search after.example much.longer.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n";
+    wait_text("has the new ones", expected);
+    // Replaced, as DHCP clients do it, by something shorter.
+    let aside = node.dir.join("resolv.new");
+    std::fs::write(&aside, "nameserver 192.0.2.3\n").expect("a fresh file");
+    std::fs::rename(&aside, &own).expect("the same directory");
+    wait_text("has the last one", "nameserver 192.0.2.3\n");
+    assert_eq!(["own", "host"].map(|name| node.pod(name).container_id("c")), before, "nothing was restarted");
+}
+
+#[test]
+fn changed_hosts_of_the_node_reach_host_network_pods_that_run() {
+    let mut node = support::Setup::default().config("fileCheckFrequency: 1s").stopped().start();
+    // The agent sees a file of the test's own in the place of /etc/hosts.
+    let hosts = node.dir.join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("a fresh file");
+    let bind = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());
+    node.setup.shell = Some(format!("exec unshare --mount /bin/sh -c '{}' sh \"$@\"", bind.replace('\'', "'\\''")));
+    node.start_agent();
+    let alias = json!([{"ip": "192.0.2.9", "hostnames": ["alias.example"]}]);
+    node.put_pod(&Pod::idle("host").spec_field("hostAliases", alias));
+    node.put_pod(&Pod::idle("own").own_network());
+    let before = ["host", "own"].map(|name| node.wait_running(name).container_id("c"));
+    let read = |name: &str| node.verb(&["exec", name, "--", "cat", "/etc/hosts"]).ok().stdout;
+    let own = read("own");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n192.0.2.7 added.example\n").expect("a file");
+    wait_for("the host's new line is there", PATIENCE, || {
+        let text = read("host");
+        let whole = text.contains("192.0.2.7 added.example\n") && text.contains("alias.example");
+        expect(whole, || text.clone())
+    });
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").expect("a file");
+    wait_for("and gone again", PATIENCE, || {
+        let text = read("host");
+        expect(!text.contains("added.example") && text.contains("alias.example"), || text.clone())
+    });
+    assert_eq!(read("own"), own, "the node's hosts are no concern of a pod with its own network");
+    assert_eq!(["host", "own"].map(|name| node.pod(name).container_id("c")), before, "nothing was restarted");
 }
