@@ -443,3 +443,50 @@ fn twenty_pods_at_once_all_run_and_all_go() {
     });
     node.assert_no_pod_left();
 }
+
+/// What the cgroup above all burstable pods weighs, in shares; none where there is no such cgroup.
+fn burstable_shares(node: &Node) -> Option<u64> {
+    let burstable = host::cgroups(&node.tag).into_iter().filter(|c| c.ends_with("kubepods/burstable"));
+    burstable.into_iter().find_map(|cgroup| {
+        let read = |file: &str| std::fs::read_to_string(cgroup.join(file)).ok()?.trim().parse::<u64>().ok();
+        // The kubelet's mapping of 2..=262144 shares onto weights of 1..=10000, backwards and rounded up.
+        read("cpu.shares").or_else(|| read("cpu.weight").map(|weight| 2 + ((weight - 1) * 262_142).div_ceil(9999)))
+    })
+}
+
+#[test]
+fn burstable_pods_together_weigh_what_they_ask_for() {
+    let node = Node::start();
+    let asks = |name: &str, cpu: &str| Pod::idle(name).with("resources", json!({"requests": {"cpu": cpu}}));
+    let wait_about = |what: &str, shares: Option<u64>| {
+        wait_for(what, PATIENCE, || {
+            let found = burstable_shares(&node);
+            // A weight is 26 shares.
+            let fits = match (found, shares) {
+                (Some(found), Some(shares)) => found.abs_diff(shares) <= 27,
+                (found, shares) => found == shares,
+            };
+            expect(fits, || format!("{found:?} instead of {shares:?}"))
+        });
+    };
+    node.put_pod(&Pod::idle("besteffort"));
+    node.wait_running("besteffort");
+    assert_eq!(burstable_shares(&node), None);
+    node.put_pod(&asks("half", "500m"));
+    node.wait_running("half");
+    wait_about("half a core", Some(512));
+    node.put_pod(&asks("two", "2").container("second", IDLE).with("resources", json!({"requests": {"cpu": "1"}})));
+    node.wait_running("two");
+    wait_about("three and a half", Some(3584));
+    // A guaranteed pod is not among them.
+    let all = json!({"limits": {"cpu": "1", "memory": "64Mi"}});
+    node.put_pod(&Pod::idle("guaranteed").with("resources", all));
+    node.wait_running("guaranteed");
+    wait_about("still three and a half", Some(3584));
+    node.remove("two.yaml");
+    node.wait_gone("two");
+    wait_about("half a core again", Some(512));
+    node.remove("half.yaml");
+    node.wait_gone("half");
+    wait_about("none of them is left", None);
+}

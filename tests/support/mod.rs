@@ -8,6 +8,7 @@
 pub mod dump;
 pub mod host;
 pub mod http;
+pub mod identity;
 pub mod image;
 pub mod loopfs;
 pub mod node;

@@ -1,0 +1,98 @@
+//! Records that an agent finds otherwise than it would have written them, while what they tell of runs.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use support::identity::{Identity, TICKER, assert_no_tick_missing, identity, monitors};
+use support::wait::{expect, stays};
+use support::{IDLE, Node, PATIENCE, Pod, Setup, host, json, wait_for};
+
+/// Writes another version into one record, as a newer pinlet would; the version that was there.
+fn reversion(record: &Path, version: u64) -> u64 {
+    let mut value: serde_json::Value =
+        serde_json::from_slice(&fs::read(record).expect("a record")).expect("a record is JSON");
+    let before = value["version"].as_u64().expect("records carry a version");
+    value["version"] = json!(version);
+    fs::write(record, value.to_string()).expect("a record");
+    before
+}
+
+/// With the record of one of two pods made newer: it goes on untouched and undoubled, and is adopted once it can be.
+fn assert_left_alone(record_of: impl Fn(&Node, &Identity) -> PathBuf) {
+    let mut node = Setup::default().config("fileCheckFrequency: 1s").start();
+    node.put_pod(&Pod::new("app", TICKER).own_network().container("second", IDLE));
+    node.put_pod(&Pod::idle("other").own_network());
+    let before = identity(&node, &node.wait_running("app"));
+    let second = node.init_pid(&node.pod("app"), "second");
+    let other = identity(&node, &node.wait_running("other"));
+    let record = record_of(&node, &before);
+    // What the agent has yet to write of the pod's start.
+    wait_for("the record is there", PATIENCE, || expect(record.exists(), || record.display().to_string()));
+    std::thread::sleep(Duration::from_millis(500));
+    let all = monitors(&node);
+    assert_eq!(all.len(), 3);
+    node.crash_agent();
+    let version = reversion(&record, 99);
+    node.start_agent();
+    assert_eq!(identity(&node, &node.wait_running("other")), other, "the other pod is adopted");
+    stays("it goes on untouched", Duration::from_secs(4), || {
+        let alive =
+            host::is_alive(before.pid) && host::is_alive(second) && host::start_ticks(before.pid) == before.start;
+        expect(alive, || node.agent_log())?;
+        expect(monitors(&node) == all, || format!("{:?} were {all:?}", monitors(&node)))
+    });
+    let out = node.verb(&["explain"]).ok();
+    assert!(out.stderr.contains(&before.uid) && out.stderr.contains("version 99"), "{out:?}");
+    assert_eq!(node.verb(&["explain", "app.yaml"]).code, 1);
+    node.crash_agent();
+    reversion(&record, version);
+    node.start_agent();
+    assert_eq!(identity(&node, &node.wait_running("app")), before);
+    assert_eq!(monitors(&node), all);
+    assert_no_tick_missing(&node.verb(&["logs", "app", "-c", "c"]).ok().stdout);
+    node.remove("app.yaml");
+    node.remove("other.yaml");
+    node.wait_gone("app");
+    node.wait_gone("other");
+    node.assert_no_pod_left();
+}
+
+#[test]
+fn a_container_that_a_newer_pinlet_started_goes_on_untouched() {
+    assert_left_alone(|node, app| node.run_dir().join("containers").join(&app.id).join("intent.json"));
+}
+
+#[test]
+fn a_pod_that_a_newer_pinlet_keeps_goes_on_untouched() {
+    assert_left_alone(|node, app| node.root().join("pods").join(&app.uid).join("record.json"));
+}
+
+#[test]
+fn records_that_were_lost_singly_are_written_again() {
+    let mut node = Setup::default().config("fileCheckFrequency: 1s").start();
+    for name in ["one", "two", "three"] {
+        node.put_pod(&Pod::new(name, TICKER).own_network());
+    }
+    let all = |node: &Node| ["one", "two", "three"].map(|name| identity(node, &node.wait_running(name)));
+    let before = all(&node);
+    let intent = node.run_dir().join("containers").join(&before[0].id).join("intent.json");
+    let sandbox = node.run_dir().join("pods").join(&before[1].uid).join("sandbox.json");
+    let socket = node.run_dir().join("pinlet.sock");
+    for lost in [&intent, &sandbox, &socket] {
+        fs::remove_file(lost).expect("a file of the run dir");
+        wait_for("it is there again", PATIENCE, || expect(lost.exists(), || format!("no {}", lost.display())));
+    }
+    node.wait_until_it_answers();
+    assert_eq!(all(&node), before);
+    node.crash_agent();
+    node.start_agent();
+    assert_eq!(all(&node), before, "they are enough for the next agent");
+    assert_eq!(monitors(&node).len(), 3);
+    for name in ["one", "two", "three"] {
+        node.remove(&format!("{name}.yaml"));
+        node.wait_gone(name);
+    }
+    node.assert_no_pod_left();
+}
