@@ -77,15 +77,19 @@ fn the_monitor_has_no_zombies_and_nothing_open_but_its_own() {
     let monitor = container.spawned.process.pid.0;
     let children = || std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
     until("the creator to be reaped", || (children().trim() == container.init().0.to_string()).then_some(()));
-    let mut open: Vec<String> = std::fs::read_dir(format!("/proc/{monitor}/fd"))
-        .unwrap()
-        .map(|fd| {
-            std::fs::read_link(fd.unwrap().path()).unwrap().to_string_lossy().split(':').next().unwrap().to_owned()
-        })
-        .collect();
-    open.sort();
+    let open = || {
+        let fds = std::fs::read_dir(format!("/proc/{monitor}/fd")).unwrap();
+        // One that is closed meanwhile is not open.
+        let targets = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        let mut names: Vec<String> =
+            targets.map(|to| to.to_string_lossy().split(':').next().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    };
     let log = container.launch.log.path.to_string_lossy().into_owned();
-    assert_eq!(open, ["/dev/null", "/dev/null", "/dev/null", &log, "anon_inode", "pipe", "pipe"]);
+    let expected = ["/dev/null", "/dev/null", "/dev/null", &log, "anon_inode", "pipe", "pipe"];
+    // Once it has settled: it reads its own mappings before it begins to wait.
+    until("the monitor to have nothing else open", || (open() == expected).then_some(()));
     let comm = std::fs::read_to_string(format!("/proc/{monitor}/comm")).unwrap();
     assert_eq!(comm.trim(), "pinlet-monitor");
     let place = std::fs::read_to_string(format!("/proc/{monitor}/cgroup")).unwrap();
