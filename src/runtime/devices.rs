@@ -42,11 +42,12 @@ pub fn restrict(hierarchies: &Hierarchies, leaf: &Path) -> io::Result<()> {
 }
 
 fn restrict_v1(dir: &Path) -> io::Result<()> {
-    let write =
-        |file: &str, line: &str| OpenOptions::new().write(true).open(dir.join(file))?.write_all(line.as_bytes());
-    write("devices.deny", "a")?;
+    let open = |file: &str| OpenOptions::new().write(true).open(dir.join(file));
+    open("devices.deny")?.write_all(b"a")?;
+    let mut allow = open("devices.allow")?;
     for rule in RULES {
-        match write("devices.allow", &v1_line(rule)) {
+        // One write per rule, as the file wants it.
+        match allow.write_all(v1_line(rule).as_bytes()) {
             // The parent does not have it either.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             other => other?,
