@@ -301,7 +301,7 @@ fn adopt_pod(node: &Node, adoption: &mut Adoption, record: PodRecord, kept: Kept
     let pod = Arc::clone(&kept.pod);
     let memo = Some(&record.memo).filter(|m| m.hash == pod.hash);
     let mut by_container: BTreeMap<_, Vec<Found>> = BTreeMap::new();
-    for mut trace in traces {
+    for mut trace in without_doubles(node, traces) {
         if let Found::Exited(termination) | Found::Interrupted(termination) = &mut trace.found {
             termination.message = exits::message(node, &pod, &trace.intent, termination.status);
         }
@@ -323,6 +323,22 @@ fn adopt_pod(node: &Node, adoption: &mut Adoption, record: PodRecord, kept: Kept
     });
     adoption.sandboxes.extend(sandbox);
     adoption.kept.push(kept);
+}
+
+/// Of one container's living records only the newest is adopted: two agents must have been at it, and a container never
+/// runs twice.
+fn without_doubles(node: &Node, mut traces: Vec<Trace>) -> Vec<Trace> {
+    traces.sort_by_key(|trace| std::cmp::Reverse(trace.intent.attempt));
+    let mut living = BTreeSet::new();
+    let (kept, doubles): (Vec<Trace>, Vec<Trace>) = traces.into_iter().partition(|trace| match trace.found {
+        Found::Running(_) => living.insert(trace.intent.container.clone()),
+        Found::Exited(_) | Found::Interrupted(_) | Found::Lost { .. } | Found::NotCreated { .. } => true,
+    });
+    for double in doubles {
+        log::warn!("container {} runs beside a newer one of its name: killed", double.intent.id);
+        kill_trace(node, &double);
+    }
+    kept
 }
 
 /// A sandbox of which only half is there is taken away; the pod gets a new one.
