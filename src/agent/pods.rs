@@ -21,6 +21,10 @@ use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long processes without a container may take to die before the removal is tried again later.
+const LEFT_TO_DIE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum PodError {
@@ -157,6 +161,13 @@ pub fn remove(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcome {
 }
 
 fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
+    // The containers that we know of have ended. Whoever is in the pod's cgroup still is nobody's: it would keep the
+    // pod for ever.
+    let cgroup = node.config.cgroup_root.join(node.pod_cgroup(pod));
+    if node.hierarchies.populated(&cgroup) {
+        log::warn!("{}: processes are left in its cgroup; they are killed", pod.key);
+        node.hierarchies.clear(&cgroup, LEFT_TO_DIE)?;
+    }
     let dir = node.paths.run_pod(&pod.uid);
     let link = sandbox::read(&dir)?.and_then(|record| record.link);
     match (&link, &node.bridge) {
