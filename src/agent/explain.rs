@@ -4,6 +4,7 @@ use super::paths::lexically_absolute;
 use super::run::Agent;
 use super::worker::Lane;
 use crate::model::id::PodKey;
+use crate::model::pod::StaticPod;
 use crate::model::time::{Now, Wall};
 use crate::reconcile::state::{NodeState, PodState, Waiting};
 use crate::reconcile::status;
@@ -12,6 +13,7 @@ use crate::server::query::{Answer, ExplainTarget};
 use crate::server::wire::{ExplainReport, ManifestReport, ManifestState, ManifestsReport, Problem, Stage};
 use k8s_openapi::api::core::v1 as core_v1;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A job that takes longer is named: what it does takes milliseconds.
@@ -23,20 +25,18 @@ impl Agent {
     }
 
     pub(super) fn explain(&self, target: &ExplainTarget, now: Now) -> Answer {
-        let report = match target {
-            ExplainTarget::Path(path) => self.report_of_file(&lexically_absolute(path, Path::new("/"))),
-            ExplainTarget::Name { name, namespace } => {
-                self.report_of_name(name).or_else(|| self.report_of_pod(name, namespace.as_deref()))
-            }
-        };
-        match report {
-            Some(manifest) => Answer::Explain(Box::new(self.explain_manifest(manifest, now))),
-            None => match target {
-                ExplainTarget::Path(path) => {
-                    Answer::Refused { status: 404, message: format!("manifest {:?} not found", path.display()) }
-                }
-                ExplainTarget::Name { name, .. } => Answer::no_such_pod(name),
+        let found = match target {
+            ExplainTarget::Path(path) => self
+                .report_of_file(&lexically_absolute(path, Path::new("/")))
+                .ok_or_else(|| (404, format!("manifest {:?} not found", path.display()))),
+            ExplainTarget::Name { name, namespace } => match self.report_of_name(name) {
+                Some(report) => Ok(report),
+                None => self.report_of_pod(name, namespace.as_deref()),
             },
+        };
+        match found {
+            Ok(manifest) => Answer::Explain(Box::new(self.explain_manifest(manifest, now))),
+            Err((status, message)) => Answer::Refused { status, message },
         }
     }
 
@@ -49,8 +49,9 @@ impl Agent {
         self.manifests.reports().into_iter().find(|r| r.file.file_name().is_some_and(|file| file == name))
     }
 
-    /// By full name, else by manifest name; also a pod that is on its way out and has no file any more.
-    fn report_of_pod(&self, name: &str, namespace: Option<&str>) -> Option<ManifestReport> {
+    /// By full name, else by manifest name; also a pod that is on its way out and has no file any more. Else the status
+    /// and the text of the answer.
+    fn report_of_pod(&self, name: &str, namespace: Option<&str>) -> Result<ManifestReport, (u16, String)> {
         let fits = |key: &PodKey, manifest_name: &str| {
             (key.name == name || manifest_name == name) && namespace.is_none_or(|ns| ns == key.namespace)
         };
@@ -59,8 +60,14 @@ impl Agent {
         let all = known.chain(waiting.iter().map(|w| &w.wanted.pod));
         let mut fitting: Vec<_> = all.filter(|p| fits(&p.key, &p.manifest_name)).collect();
         fitting.sort_by(|a, b| (a.key.name != name, &a.key).cmp(&(b.key.name != name, &b.key)));
-        let pod = fitting.first()?;
-        Some(self.report_of_file(&pod.source).unwrap_or_else(|| ManifestReport {
+        let Some(pod) = fitting.first() else { return Err((404, format!("pods {name:?} not found"))) };
+        let also = |p: &&&Arc<StaticPod>| p.key != pod.key && (p.key.name == name) == (pod.key.name == name);
+        if let Some(other) = fitting.iter().find(also) {
+            let place = |p: &StaticPod| format!("{} ({})", p.key, p.source.display());
+            let text = format!("pods {name:?} is ambiguous: {}, {}; name the file", place(pod), place(other));
+            return Err((409, text));
+        }
+        Ok(self.report_of_file(&pod.source).unwrap_or_else(|| ManifestReport {
             file: pod.source.clone(),
             state: ManifestState::Accepted,
             pod: Some(pod.key.to_string()),

@@ -136,7 +136,7 @@ fn attach(node: &Node, pod: &StaticPod, record: &mut SandboxRecord, taken: &[IpA
 /// Worker: the sandbox goes, the directories stay.
 pub fn stop_sandbox(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcome {
     let uid = pod.uid.clone();
-    let event = match try_stop(node, pod) {
+    let event = match kill_leavings(node, pod).and_then(|()| try_stop(node, pod)) {
         Ok(()) => {
             share_burstable(node, pod, burstable);
             Event::SandboxStopped { uid }
@@ -149,7 +149,7 @@ pub fn stop_sandbox(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcom
 /// Worker: nothing of the pod is left, in the kernel or on disk.
 pub fn remove(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcome {
     let uid = pod.uid.clone();
-    let gone = try_stop(node, pod).and_then(|()| remove_dirs(node, &uid, pod));
+    let gone = kill_leavings(node, pod).and_then(|()| try_stop(node, pod)).and_then(|()| remove_dirs(node, &uid, pod));
     let event = match gone {
         Ok(()) => {
             share_burstable(node, pod, burstable);
@@ -160,14 +160,18 @@ pub fn remove(node: &Node, pod: &Arc<StaticPod>, burstable: u64) -> Outcome {
     Outcome::Facts(vec![event])
 }
 
-fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
-    // The containers that we know of have ended. Whoever is in the pod's cgroup still is nobody's: it would keep the
-    // pod for ever.
+/// The containers that we know of have ended. Whoever is in the pod's cgroup still is nobody's, and would keep it for
+/// ever. Never while adopting: there the containers of a pod without a whole sandbox go on.
+fn kill_leavings(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
     let cgroup = node.config.cgroup_root.join(node.pod_cgroup(pod));
     if node.hierarchies.populated(&cgroup) {
         log::warn!("{}: processes are left in its cgroup; they are killed", pod.key);
         node.hierarchies.clear(&cgroup, LEFT_TO_DIE)?;
     }
+    Ok(())
+}
+
+fn try_stop(node: &Node, pod: &StaticPod) -> Result<(), PodError> {
     let dir = node.paths.run_pod(&pod.uid);
     let link = sandbox::read(&dir)?.and_then(|record| record.link);
     match (&link, &node.bridge) {

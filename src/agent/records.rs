@@ -80,7 +80,9 @@ pub fn note(node: &Node, uid: &PodUid, record: &PodRecord, manifest: Option<&[u8
     if let Some(bytes) = manifest {
         write(node.paths.kept_manifest(uid), bytes)?;
     }
-    write(node.paths.pod_record(uid), &record.bytes())
+    // One that is there is newer: what came to pass since is kept by `keep`, which this may overtake or follow.
+    let path = node.paths.pod_record(uid);
+    if path.exists() { Ok(()) } else { write(path, &record.bytes()) }
 }
 
 /// `None`: there is none.

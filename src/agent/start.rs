@@ -263,7 +263,10 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     for _ in 0..REMOVE_TRIES {
         match fs::remove_dir_all(path) {
             Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // A name that is too long for the file system (of a pod that could not start for it) cannot be there.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) => {
+                return Ok(());
+            }
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             Err(error) => return Err(error),
         }

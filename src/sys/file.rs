@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 /// Replaces `path` by rename: survives `kill -9` of the writer, not a power cut. For the run dir.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let aside = aside_of(path);
+    let aside = aside_of(path, ".new");
     write_new(&aside, bytes, mode)?;
     fs::rename(&aside, path)
 }
 
 /// Replaces `path` by rename with file and directory synced: survives a power cut. Blocks on the disk: workers only.
 pub fn write_durable(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let aside = aside_of(path);
+    let aside = aside_of(path, ".sync");
     write_new(&aside, bytes, mode)?.sync_all()?;
     fs::rename(&aside, path)?;
     sync_dir(path.parent().unwrap_or(Path::new("/")))
@@ -32,10 +32,11 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// One fixed name per target: whoever writes a record is its only writer, and a leaving of a dead writer is reused.
-fn aside_of(path: &Path) -> PathBuf {
+/// One fixed name per target and way of writing: a record has one writer of each kind, which may meet, and a leaving of
+/// a dead writer is reused.
+fn aside_of(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(suffix);
     path.with_file_name(name)
 }
 
