@@ -134,14 +134,23 @@ pub fn remove(sandbox: &Path) -> Result<(), SandboxError> {
     let mounts = mount::mounts().map_err(SandboxError::Mounts)?;
     // The last mounted first: it may lie on another.
     for entry in mounts.iter().rev().filter(|entry| entry.target.starts_with(&resolved)) {
-        let path = entry.target.clone();
-        mount::unmount_detach(&path).map_err(|source| SandboxError::Unmount { path, source })?;
+        unmount(&entry.target)?;
     }
     match fs::remove_dir_all(&resolved) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(SandboxError::Remove { path: sandbox.to_owned(), source: error })
         }
         _ => Ok(()),
+    }
+}
+
+/// What is no mount any more is as good as unmounted: at shutdown systemd unmounts all that it sees, at the same time as
+/// the pods end. (A mount that is really left keeps its directory from being removed.)
+fn unmount(path: &Path) -> Result<(), SandboxError> {
+    match mount::unmount_detach(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => Ok(()),
+        Err(source) => Err(SandboxError::Unmount { path: path.to_owned(), source }),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -250,6 +259,8 @@ mod tests {
         assert_eq!(run.mounts(), 5);
 
         mount::unmount_detach(&paths.shm()).expect("a mount less");
+        unmount(&paths.shm()).expect("gone already");
+        unmount(&paths.shm().join("nowhere")).expect("gone already");
         let anew = create(&pod, &paths, &boot("b"), 1 << 30).expect("made anew");
         assert_eq!((anew.ip, run.mounts()), (None, 5));
 
