@@ -27,8 +27,11 @@ pub fn prepare(run: &Path) -> Result<(), RunDirError> {
     let mounted = at(run).map_err(wrong("look for mounts at"))?;
     if mounted.is_none() {
         mount::bind(run, run).map_err(wrong("bind-mount"))?;
-    }
-    if mounted.is_none_or(|entry| !entry.shared) {
+        // Where the file system below is shared, as systemd has it, so is the copy, with it: each pin would be mounted
+        // a second time below the first.
+        mount::make_private(run).map_err(wrong("make private the mount at"))?;
+        mount::make_shared(run).map_err(wrong("share the mount at"))?;
+    } else if mounted.is_some_and(|entry| !entry.shared) {
         mount::make_shared(run).map_err(wrong("share the mount at"))?;
     }
     Ok(())
@@ -89,6 +92,24 @@ mod tests {
         assert!(release(&run).expect("released"));
         assert_eq!(mounts_at(&run), 0);
         assert!(!release(&run).expect("nothing to do"));
+    }
+
+    #[test]
+    fn below_a_shared_file_system_a_pin_is_mounted_once() {
+        let dir = TempDir::new();
+        let shared = dir.path().canonicalize().expect("it is there");
+        mount::tmpfs(&shared, "size=64k", true).expect("a file system");
+        mount::make_shared(&shared).expect("as under systemd");
+        let run = shared.join("run");
+        prepare(&run).expect("prepared");
+        let pin = run.join("pin");
+        fs::create_dir(&pin).expect("a directory");
+        mount::tmpfs(&pin, "size=4k", true).expect("a pin");
+        let count = mounts_at(&pin);
+        for path in [&pin, &run, &shared] {
+            mount::unmount_detach(path).expect("cleaned up");
+        }
+        assert_eq!(count, 1);
     }
 
     #[test]

@@ -144,8 +144,9 @@ pub fn remove(sandbox: &Path) -> Result<(), SandboxError> {
     }
 }
 
-/// What is no mount any more is as good as unmounted: at shutdown systemd unmounts all that it sees, at the same time as
-/// the pods end. (A mount that is really left keeps its directory from being removed.)
+/// What is no mount any more is as good as unmounted: somebody else may take mounts away at the same time, and a mount
+/// that was propagated goes with the one that it came from. (One that is really left keeps its directory from being
+/// removed.)
 fn unmount(path: &Path) -> Result<(), SandboxError> {
     match mount::unmount_detach(path) {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => Ok(()),

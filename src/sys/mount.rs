@@ -10,6 +10,11 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
 }
 
+/// Takes the mount out of its peer group: what is mounted below it is mounted nowhere else.
+pub fn make_private(target: &Path) -> io::Result<()> {
+    Ok(mount(None::<&str>, target, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)?)
+}
+
 /// Makes the mount at `target` a peer of its copies in other namespaces.
 pub fn make_shared(target: &Path) -> io::Result<()> {
     Ok(mount(None::<&str>, target, None::<&str>, MsFlags::MS_SHARED, None::<&str>)?)

@@ -45,6 +45,7 @@ fn a_fresh_debian_keeps_its_pods_through_units_clocks_shutdowns_and_power_cuts()
     wait_running(&mut guest, PODS);
     expect_web_answers(&mut guest);
     guest.wait("finished one-shot", 60, "pinlet get pods | grep -E '^default +once-vmnode +0/1 +Completed '");
+    expect_each_pin_once(&mut guest);
     expect_pods_untouched(&mut guest, PODS, UNIT_ACTIONS);
     expect_limits_hold(&mut guest);
     expect_clock_steps_change_nothing(&mut guest);
@@ -53,6 +54,9 @@ fn a_fresh_debian_keeps_its_pods_through_units_clocks_shutdowns_and_power_cuts()
     expect_pods_were_asked(&machine, 1);
 
     let mut guest = machine.boot(Init::Systemd);
+    guest.ok("journalctl --boot=-1 --unit=pinlet-pods | grep Stopped && ! systemctl is-failed pinlet-pods");
+    let late = guest.ok("journalctl --boot=-1 --unit=pinlet-pods | grep -E 'not stopped|Failed' || true");
+    assert_eq!(late, "", "stop-pods ran out of time");
     wait_running(&mut guest, PODS);
     expect_web_answers(&mut guest);
     expect_outside_of_units(&mut guest);
@@ -68,6 +72,13 @@ fn a_fresh_debian_keeps_its_pods_through_units_clocks_shutdowns_and_power_cuts()
     assert_eq!(guest.ok("grep -c started /var/vm-data/graceful"), "3\n");
     guest.shut_down("systemctl reboot", SHUTDOWN);
     expect_pods_were_asked(&machine, 2);
+}
+
+/// systemd shares every mount; a pin that shows twice would have to be unmounted twice.
+fn expect_each_pin_once(guest: &mut Guest) {
+    let targets = "awk '{ print $5 }' /proc/self/mountinfo | grep '^/run/pinlet' | sort";
+    assert!(guest.ok(&format!("{targets} | grep -c .")).trim() != "0");
+    assert_eq!(guest.ok(&format!("{targets} | uniq --repeated")), "");
 }
 
 /// systemd takes controllers away that it did not enable, and their limits with them, unless a child holds them.
@@ -98,8 +109,14 @@ fn expect_clock_steps_change_nothing(guest: &mut Guest) {
     // The second start is immediate, then 10 s and 20 s are waited; the end of a container is after its start.
     assert!(starts[2] - starts[1] >= 10.0 && starts[3] - starts[2] >= 20.0, "{starts:?}");
 
+    let uid = guest.ok("pinlet get pods crash -o json | grep -o '\"uid\": *\"[^\"]*\"' | head -n 1 | cut -d'\"' -f4");
     guest.ok("rm /etc/kubernetes/manifests/crash.yaml");
     guest.wait("end of the crashing pod", 60, "! pinlet get pods | grep crash");
+    let left = format!(
+        "grep {0} /proc/self/mountinfo; find /sys/fs/cgroup /run/pinlet /var/lib/pinlet/pods -path '*{0}*'",
+        uid.trim()
+    );
+    assert_eq!(guest.ok(&format!("{left}; true")), "", "the pod left something behind");
     assert_eq!(processes(guest), before);
 }
 
