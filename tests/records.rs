@@ -7,14 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::identity::{Identity, TICKER, assert_no_tick_missing, identity, monitors};
 use support::wait::{expect, stays};
-use support::{IDLE, Node, PATIENCE, Pod, Setup, host, json, wait_for};
+use support::{IDLE, Node, PATIENCE, Pod, PodView, Setup, host, json, wait_for};
 
-/// Writes another version into one record, as a newer pinlet would; the version that was there.
-fn reversion(record: &Path, version: u64) -> u64 {
-    let mut value: serde_json::Value =
-        serde_json::from_slice(&fs::read(record).expect("a record")).expect("a record is JSON");
-    let before = value["version"].as_u64().expect("records carry a version");
-    value["version"] = json!(version);
+/// Makes a record one of version 99, as a newer pinlet would write it; the bytes that were there.
+fn make_newer(record: &Path) -> Vec<u8> {
+    let before = fs::read(record).expect("a record");
+    let mut value: serde_json::Value = serde_json::from_slice(&before).expect("a record is JSON");
+    assert!(value["version"].is_u64(), "records carry a version");
+    value["version"] = json!(99);
+    if record.ends_with("sandbox.json") {
+        // Of these, one that still has all that is needed is simply used.
+        value["mounts"] = json!({"kept": "otherwise"});
+    }
     fs::write(record, value.to_string()).expect("a record");
     before
 }
@@ -34,7 +38,7 @@ fn assert_left_alone(record_of: impl Fn(&Node, &Identity) -> PathBuf) {
     let all = monitors(&node);
     assert_eq!(all.len(), 3);
     node.crash_agent();
-    let version = reversion(&record, 99);
+    let bytes = make_newer(&record);
     node.start_agent();
     assert_eq!(identity(&node, &node.wait_running("other")), other, "the other pod is adopted");
     stays("it goes on untouched", Duration::from_secs(4), || {
@@ -47,7 +51,7 @@ fn assert_left_alone(record_of: impl Fn(&Node, &Identity) -> PathBuf) {
     assert!(out.stderr.contains(&before.uid) && out.stderr.contains("version 99"), "{out:?}");
     assert_eq!(node.verb(&["explain", "app.yaml"]).code, 1);
     node.crash_agent();
-    reversion(&record, version);
+    fs::write(&record, bytes).expect("a record");
     node.start_agent();
     assert_eq!(identity(&node, &node.wait_running("app")), before);
     assert_eq!(monitors(&node), all);
@@ -67,6 +71,41 @@ fn a_container_that_a_newer_pinlet_started_goes_on_untouched() {
 #[test]
 fn a_pod_that_a_newer_pinlet_keeps_goes_on_untouched() {
     assert_left_alone(|node, app| node.root().join("pods").join(&app.uid).join("record.json"));
+}
+
+#[test]
+fn a_pod_whose_sandbox_a_newer_pinlet_made_goes_on_untouched() {
+    assert_left_alone(|node, app| node.run_dir().join("pods").join(&app.uid).join("sandbox.json"));
+}
+
+#[test]
+fn the_address_of_a_pod_that_is_left_alone_is_given_to_no_other() {
+    let mut node = Setup::default().stopped().start();
+    let cidr = node.flags().iter().find_map(|f| f.strip_prefix("--pod-cidr=").map(str::to_owned)).expect("a flag");
+    // Room for the gateway and five pods.
+    let small = cidr.replace("/24", "/29");
+    node.setup.flags.push(format!("--pod-cidr={small}"));
+    node.start_agent();
+    node.put_pod(&Pod::idle("app").own_network());
+    let app = identity(&node, &node.wait_running("app"));
+    node.crash_agent();
+    make_newer(&node.run_dir().join("containers").join(&app.id).join("intent.json"));
+    node.start_agent();
+    for n in 0..5 {
+        node.put_pod(&Pod::idle(&format!("p{n}")).own_network());
+    }
+    wait_for("four run, and the fifth is told that no address is left", PATIENCE, || {
+        let running = node.try_pods()?.iter().filter(|p| p.is_running("c")).count();
+        let out = node.verb(&["get", "pods", "-o", "wide"]);
+        let told = (0..5).filter(|n| node.verb(&["explain", &format!("p{n}")]).stdout.contains(&small)).count();
+        expect((running, told) == (4, 1), || format!("{running} run, {told} are told: {out:?}"))
+    });
+    let mut ips: Vec<String> = node.pods().iter().map(PodView::ip).filter(|ip| !ip.is_empty()).collect();
+    ips.push(app.ip.clone());
+    ips.sort();
+    ips.dedup();
+    assert_eq!(ips.len(), 5, "{ips:?} with {}", app.ip);
+    assert!(host::is_alive(app.pid));
 }
 
 #[test]

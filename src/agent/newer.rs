@@ -8,6 +8,7 @@ use super::records;
 use crate::error::chain;
 use crate::model::id::{ContainerId, Pid, PodKey, PodUid};
 use crate::runtime::record::{self, RecordError};
+use crate::runtime::sandbox::{self, SandboxError};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -38,6 +39,13 @@ impl LeftAlone {
             {
                 let record = json(&node.paths.pod_record(&uid));
                 left.keys.extend(key_of(&record["pod"]["key"]));
+                left.pods.insert(uid, chain(&error));
+            }
+        }
+        for entry in fs::read_dir(node.paths.run_pods()).into_iter().flatten().flatten() {
+            let uid = entry.file_name().to_str().and_then(PodUid::new);
+            if let (Some(uid), Err(error @ SandboxError::Newer { .. })) = (uid, sandbox::read(&entry.path())) {
+                left.keys.extend(key_of(&json(&entry.path().join(sandbox::RECORD))["key"]));
                 left.pods.insert(uid, chain(&error));
             }
         }

@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-pub use super::sandbox_record::{LinkRecord, SandboxRecord, is_recorded, read, write_record};
+pub use super::sandbox_record::{LinkRecord, RECORD, SandboxRecord, is_recorded, read, write_record};
 
 /// containerd's size for /dev/shm, and what it mounts it with.
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
@@ -194,7 +194,6 @@ pub fn sweep(pods: &Path, boot_id: &BootId, known: &BTreeSet<PodUid>) -> Result<
 #[cfg(test)]
 mod tests {
     use super::super::run_dir;
-    use super::super::sandbox_record::RECORD;
     use super::super::testing::{self, TempDir};
     use super::*;
     use crate::model::pod::{Volume, VolumeSource};

@@ -11,7 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 pub const VERSION: u32 = 1;
-pub(super) const RECORD: &str = "sandbox.json";
+pub const RECORD: &str = "sandbox.json";
 /// Of a sandbox's directory.
 pub(super) const DIR_MODE: u32 = 0o711;
 
