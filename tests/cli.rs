@@ -169,6 +169,43 @@ fn check_tells_good_files_from_bad_ones() {
 }
 
 #[test]
+fn check_of_a_directory_names_both_files_that_claim_one_pod() {
+    let dir = Dir::new();
+    let first = dir.write("a.yaml", GOOD);
+    let second = dir.write("b.yaml", GOOD);
+    dir.write("c.yaml", &GOOD.replace("name: web", "name: other"));
+    dir.write("d.yaml~", "leavings");
+    let ran = pinlet(&["check", "--hostname-override=n", &dir.0.to_string_lossy()]);
+    assert_eq!(ran.code, 1);
+    let oks: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(oks.len(), 2, "{}", ran.stdout);
+    assert_eq!(oks[0], format!("{}: ok (pod default/web-n)", first.display()));
+    assert!(oks[1].ends_with("/c.yaml: ok (pod default/other-n)"), "{}", ran.stdout);
+    let of_second = ran.stderr.lines().find(|l| l.starts_with(&second.display().to_string())).unwrap_or_default();
+    assert!(of_second.contains("a.yaml") && of_second.contains("default/web-n"), "{}", ran.stderr);
+    // Each file alone is fine.
+    assert_eq!(pinlet(&["check", &first.to_string_lossy(), &second.to_string_lossy()]).code, 0);
+}
+
+#[test]
+fn check_lets_warnings_pass_and_stops_after_twenty_problems() {
+    let dir = Dir::new();
+    let lenient = dir.write("lenient.yaml", &GOOD.replace("image: x", "image: x\n    imagePullPolcy: Never"));
+    let ran = pinlet(&["check", "--field-validation=warn", "--hostname-override=n", &lenient.to_string_lossy()]);
+    assert_eq!((ran.code, ran.stdout), (0, format!("{}: ok (pod default/web-n)\n", lenient.display())));
+    assert!(ran.stderr.contains("imagePullPolcy: unknown field"), "{}", ran.stderr);
+    let fields: String = (0..23).map(|n| format!("    unknown{n}: x\n")).collect();
+    let many = dir.write("many.yaml", &format!("{GOOD}{fields}"));
+    let ran = pinlet(&["check", &many.to_string_lossy()]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    let problems = ran.stderr.lines().filter(|l| l.contains(": unknown field")).count();
+    assert_eq!((problems, ran.stderr.lines().last()), (20, Some("and 3 more")), "{}", ran.stderr);
+    let ran = pinlet(&["check", &dir.0.join("nobody.yaml").to_string_lossy()]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""));
+    assert!(ran.stderr.contains("nobody.yaml"), "{}", ran.stderr);
+}
+
+#[test]
 fn explain_without_an_agent_says_so_and_checks_the_files() {
     let dir = Dir::new();
     dir.write("good.yaml", GOOD);

@@ -5,8 +5,9 @@ mod support;
 
 use nix::sys::signal::Signal;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use support::wait::{expect, stays};
 use support::{Node, PATIENCE, Pod, Setup, dump, host, json, verb};
@@ -64,6 +65,51 @@ fn a_service_manager_hears_when_the_agent_is_ready_and_when_it_leaves() {
     host::signal(node.agent_pid(), Signal::SIGTERM);
     manager.wait_line("STOPPING=1");
     assert_eq!(node.reap_agent(), 0);
+}
+
+/// A file system that answers nobody, over a directory: FUSE with nobody behind it. It lets go when dropped.
+struct Silent {
+    at: PathBuf,
+    _device: fs::File,
+}
+
+impl Silent {
+    fn over(at: &Path) -> Silent {
+        let device = fs::File::options().read(true).write(true).open("/dev/fuse").expect("FUSE");
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("silent"), at, Some("fuse"), flags, Some(options.as_str())).expect("root may mount");
+        Silent { at: at.to_owned(), _device: device }
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(&self.at, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn an_agent_whose_first_look_hangs_says_that_and_is_ready_all_the_same() {
+    let mut node = Setup::default().config("fileCheckFrequency: 1s").start();
+    node.put_pod(&Pod::idle("app").own_network());
+    let before = node.wait_running("app").container_id("c");
+    node.crash_agent();
+    let manager = Manager::of(&mut node);
+    let silent = Silent::over(&node.manifests());
+    node.spawn_agent();
+    let text = manager.wait_line("READY=1");
+    assert!(text.lines().any(|l| l.starts_with("STATUS=") && l.contains("hang")), "{text}");
+    // The kept manifest runs, and its pod is cared for.
+    let pod = node.wait_running("app");
+    assert_eq!(pod.container_id("c"), before);
+    host::signal(node.init_pid(&pod, "c"), Signal::SIGKILL);
+    node.wait_pod("app", "is restarted meanwhile", |p| p.restarts("c") == 1 && p.is_running("c"));
+    drop(silent);
+    node.put_pod(&Pod::idle("late"));
+    node.wait_running("late");
+    node.remove("app.yaml");
+    node.wait_gone("app");
 }
 
 #[test]
