@@ -183,7 +183,7 @@ fn a_changed_resolv_conf_reaches_pods_that_run() {
     node.put_pod(&Pod::idle("own").own_network());
     node.put_pod(&Pod::idle("host"));
     let before = ["own", "host"].map(|name| node.wait_running(name).container_id("c"));
-    let wait_text = |what: &str, text: &str| {
+    let wait_text = |node: &Node, what: &str, text: &str| {
         for name in ["own", "host"] {
             wait_for(&format!("{name} {what}"), PATIENCE, || {
                 let out = node.verb(&["exec", name, "--", "cat", "/etc/resolv.conf"]);
@@ -191,17 +191,21 @@ fn a_changed_resolv_conf_reaches_pods_that_run() {
             });
         }
     };
-    wait_text("has the node's servers", "search before.example\nnameserver 192.0.2.1\n");
+    wait_text(&node, "has the node's servers", "search before.example\nnameserver 192.0.2.1\n");
     // Edited in place, as an editor may do it, to something longer.
     let two = "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch after.example much.longer.example\n";
     std::fs::write(&own, two).expect("a file");
     let expected = "search after.example much.longer.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\n";
-    wait_text("has the new ones", expected);
+    wait_text(&node, "has the new ones", expected);
     // Replaced, as DHCP clients do it, by something shorter.
     let aside = node.dir.join("resolv.new");
     std::fs::write(&aside, "nameserver 192.0.2.3\n").expect("a fresh file");
     std::fs::rename(&aside, &own).expect("the same directory");
-    wait_text("has the last one", "nameserver 192.0.2.3\n");
+    wait_text(&node, "has the last one", "nameserver 192.0.2.3\n");
+    node.crash_agent();
+    std::fs::write(&own, "nameserver 192.0.2.4\n").expect("a file");
+    node.start_agent();
+    wait_text(&node, "has what came while no agent ran", "nameserver 192.0.2.4\n");
     assert_eq!(["own", "host"].map(|name| node.pod(name).container_id("c")), before, "nothing was restarted");
 }
 

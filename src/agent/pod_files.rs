@@ -53,10 +53,11 @@ impl Agent {
     }
 
     pub(super) fn take_node_files(&mut self, stamp: Stamp, now: Now) {
-        let before = self.node_files.replace(stamp.clone());
-        if before.is_none_or(|before| before == stamp) {
+        // At the first look nobody knows since when they stand so: pods may run since before the last agent ended.
+        if self.node_files.as_ref() == Some(&stamp) {
             return;
         }
+        self.node_files = Some(stamp);
         let pods: Vec<_> = self.core.pods().filter(|p| p.prepared).map(|p| (Arc::clone(&p.pod), p.ip)).collect();
         for (pod, ip) in pods {
             let node = Arc::clone(&self.node);

@@ -198,6 +198,7 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
     agent.scan_preloads(now);
     agent.scan_manifests(now);
     agent.look_at_addresses(now);
+    agent.look_at_node_files(now);
     Ok(agent)
 }
 
