@@ -52,9 +52,13 @@ images: ## The images of the demo and the tests, built offline from Debian's pac
 	packaging/deps.sh images
 	$(give_back) tests/support/images.sh
 
+# What is run against the ordinary build too, by the names of tests in tests/node.rs.
+SMOKE = a_manifest_becomes_a_pod a_host_network_pod_answers a_killed_container_is_back a_removed_pod_leaves_nothing
+
 .PHONY: test
 test: deps check static images ## All set-up, then every test (root)
 	$(give_back) PINLET_BIN=$(CURDIR)/$(STATIC) tests/run.sh --except tidy
+	$(give_back) tests/run.sh --only node -- $(SMOKE)
 
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
