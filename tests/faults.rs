@@ -558,39 +558,3 @@ fn an_overlapping_route_keeps_new_pods_waiting_by_name_and_leaves_the_rest_alone
         std::panic::resume_unwind(panic);
     }
 }
-
-#[test]
-fn an_idle_agent_sleeps_and_writes_nothing() {
-    let node = Setup::default().config("fileCheckFrequency: 20s").start();
-    node.put_pod(&Pod::idle("own").own_network());
-    node.put_pod(&Pod::idle("host"));
-    node.wait_running("own");
-    node.wait_running("host");
-    std::thread::sleep(Duration::from_secs(25));
-    let switches = |pid: i32| -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("alive");
-        let of = |task: &std::path::Path| -> u64 {
-            let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-            let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
-            line.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
-        };
-        tasks.flatten().map(|t| of(&t.path())).sum()
-    };
-    let written = |pid: i32| -> String {
-        let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("alive");
-        io.lines().filter(|l| l.starts_with("write_bytes")).collect()
-    };
-    let agent = node.agent_pid();
-    let pods: Vec<i32> = host::processes(&node.tag)
-        .into_iter()
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|c| c.starts_with("pinlet")))
-        .collect();
-    assert_eq!(pods.len(), 2, "monitors");
-    let before = (switches(agent), written(agent), pods.iter().map(|p| switches(*p)).collect::<Vec<_>>());
-    std::thread::sleep(Duration::from_secs(62));
-    let after = (switches(agent), written(agent), pods.iter().map(|p| switches(*p)).collect::<Vec<_>>());
-    // Three rescans: the loop and the reader's worker each wake once or twice for one.
-    assert!(after.0 - before.0 <= 20, "{} wake-ups in 62 s", after.0 - before.0);
-    assert_eq!(before.1, after.1, "an idle agent writes nothing to a disk");
-    assert_eq!(before.2, after.2, "an idle monitor never wakes");
-}
