@@ -421,7 +421,10 @@ fn what_means_nothing_here_is_one_warning_and_a_missing_directory_too() {
         assert_eq!(log.lines().filter(|l| l.starts_with("W ") && l.contains(key)).count(), 1, "{key} in {log}");
     }
     let shown = node.manifests().display().to_string();
-    assert!(log.lines().any(|l| l.starts_with("W ") && l.contains(&shown)), "{log}");
+    wait_for("the directory is missed", PATIENCE, || {
+        let log = node.agent_log();
+        expect(log.lines().any(|l| l.starts_with("W ") && l.contains(&shown)), || log.clone())
+    });
     std::fs::create_dir(node.manifests()).expect("just removed");
     node.put_pod(&Pod::idle("app"));
     node.wait_running("app");
