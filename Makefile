@@ -56,9 +56,10 @@ images: ## The images of the demo and the tests, built offline from Debian's pac
 SMOKE = a_manifest_becomes_a_pod a_host_network_pod_answers a_killed_container_is_back a_removed_pod_leaves_nothing
 
 .PHONY: test
-test: deps check static images ## All set-up, then every test (root)
+test: deps check static images ## All set-up, then every test (root; about half an hour on two cores)
 	$(give_back) PINLET_BIN=$(CURDIR)/$(STATIC) tests/run.sh --except tidy
 	$(give_back) tests/run.sh --only node -- $(SMOKE)
+	$(MAKE) vm-test
 
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
