@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// Asked of the kernel at a time; what is not touched costs nothing.
 const CHUNK_BYTES: usize = 4 << 20;
 
+/// As malloc aligns whatever it is asked for: there is code that relies on it (nix makes message headers in byte vectors).
+const ALIGN_MIN: usize = 16;
+
 static BUMPING: AtomicBool = AtomicBool::new(false);
 /// The free part of the current chunk.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -74,7 +77,7 @@ unsafe impl GlobalAlloc for SwitchingAllocator {
 }
 
 fn take(layout: Layout) -> *mut u8 {
-    let start = NEXT.load(Ordering::Relaxed).next_multiple_of(layout.align());
+    let start = NEXT.load(Ordering::Relaxed).next_multiple_of(layout.align().max(ALIGN_MIN));
     match start.checked_add(layout.size()) {
         Some(end) if end <= END.load(Ordering::Relaxed) => {
             NEXT.store(end, Ordering::Relaxed);
@@ -122,7 +125,7 @@ mod tests {
         let layout = |size, align| Layout::from_size_align(size, align).unwrap();
         let first = take(layout(3, 1)) as usize;
         let second = take(layout(64, 64)) as usize;
-        assert!(second.is_multiple_of(64) && second >= first + 3);
+        assert!(first.is_multiple_of(ALIGN_MIN) && second.is_multiple_of(64) && second >= first + 3);
         assert!(grow_last(second as *mut u8, 64, 200) && !grow_last(first as *mut u8, 3, 4));
         let third = take(layout(8, 8)) as usize;
         assert!(third >= second + 200);
