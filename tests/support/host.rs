@@ -98,6 +98,11 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
     stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
 }
 
+pub fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Takes away whatever carries `tag` or lies below `dir`. Says what it could not remove.
 pub fn purge(tag: &str, dir: &Path) -> Vec<String> {
     // First of all: a frozen file system would hang all that follows.

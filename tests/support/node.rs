@@ -376,10 +376,13 @@ impl Node {
         assert_eq!(id.len(), 64, "a container id: {:#}", pod.0["status"]);
         let mut pids: Vec<i32> =
             host::cgroups(&self.tag).iter().filter(|c| c.ends_with(&id)).flat_map(|c| host::pids_of(c)).collect();
-        // What has just died has no start time any more; of two in one tick, the lower number was first.
-        pids.sort_unstable_by_key(|pid| (host::start_ticks(*pid).unwrap_or(u64::MAX), *pid));
+        pids.sort_unstable();
         pids.dedup();
-        *pids.first().unwrap_or_else(|| panic!("no process in the cgroups of {id}"))
+        // The child of the monitor; what was exec'd later has a parent outside too. What has just died has no start
+        // time any more.
+        let from_outside = |pid: &&i32| host::parent(**pid).is_some_and(|parent| !pids.contains(&parent));
+        let first = pids.iter().filter(from_outside).min_by_key(|pid| host::start_ticks(**pid).unwrap_or(u64::MAX));
+        *first.unwrap_or_else(|| panic!("no process in the cgroups of {id}"))
     }
 
     /// Everything that `get pods` calls gone must be gone: kernel and disk. For a node without pods.
