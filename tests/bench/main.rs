@@ -15,10 +15,14 @@ mod workload;
 
 use std::time::Duration;
 
-/// Starts per figure: the median of an odd number is one of them.
+/// Starts per figure: the median of an odd number is one of them. PINLET_BENCH_SAMPLES gives another number.
 const SAMPLES: usize = 15;
 /// What "rested" means.
 const REST: Duration = Duration::from_millis(200);
+
+fn samples() -> usize {
+    std::env::var("PINLET_BENCH_SAMPLES").ok().and_then(|text| text.parse().ok()).filter(|n| *n > 0).unwrap_or(SAMPLES)
+}
 
 /// A row of the table: what, how much, and beside whom.
 struct Row {
@@ -61,5 +65,5 @@ fn main() {
     for Row { what, value, beside } in rows {
         println!("| {what} | {value} | {beside} |");
     }
-    println!("\n{}: {} samples per start", support::binary().display(), SAMPLES);
+    println!("\n{}: {} samples per start", support::binary().display(), samples());
 }

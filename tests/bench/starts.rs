@@ -4,7 +4,7 @@ use crate::peers::{Crun, Podman};
 use crate::support::host;
 use crate::support::node::{Node, Setup};
 use crate::workload::{Workload, milliseconds, now};
-use crate::{REST, Row, SAMPLES, median, ratio, row};
+use crate::{REST, Row, median, ratio, row, samples};
 use nix::sys::signal::Signal;
 
 const AT_ONCE: usize = 20;
@@ -53,8 +53,8 @@ fn rest(rested: bool) {
 
 fn crun_starts(crun: &mut Result<Crun, String>, count: usize, own_network: bool, rested: bool) -> Result<f64, String> {
     let crun = crun.as_mut().map_err(|reason| reason.clone())?;
-    let samples = if count > 1 { 3 } else { SAMPLES };
-    let times = (0..samples).map(|_| {
+    let rounds = if count > 1 { 3 } else { samples() };
+    let times = (0..rounds).map(|_| {
         rest(rested);
         crun.start(count, own_network)
     });
@@ -68,7 +68,7 @@ fn podman_starts(
     rested: bool,
 ) -> Result<f64, String> {
     let podman = podman.as_ref().map_err(|reason| reason.clone())?;
-    let times = (0..SAMPLES.min(7)).map(|n| {
+    let times = (0..samples().min(7)).map(|n| {
         let name = format!("podman-{}-{}-{n}", u8::from(own_network), u8::from(rested));
         let pod = workload.pod(&name);
         rest(rested);
@@ -80,8 +80,8 @@ fn podman_starts(
 /// One manifest after the other into one node; each pod stays until the end, as they do.
 fn manifests(workload: &Workload, own_network: bool, rested: bool) -> f64 {
     let node = node(workload);
-    let mut samples = Vec::new();
-    for n in 0..SAMPLES {
+    let mut times = Vec::new();
+    for n in 0..samples() {
         let name = format!("m-{}-{}-{n}", u8::from(own_network), u8::from(rested));
         let pod = workload.pod(&name);
         let yaml = if own_network { pod.own_network() } else { pod }.yaml();
@@ -89,20 +89,20 @@ fn manifests(workload: &Workload, own_network: bool, rested: bool) -> f64 {
         let begin = now();
         node.put(&format!("{name}.yaml"), yaml);
         let at = workload.wait_for_stamp(&name, 1).unwrap_or_else(|e| panic!("{name}: {e}\n{}", node.agent_log()));
-        samples.push(milliseconds(begin, at));
-        if n + 1 == SAMPLES {
+        times.push(milliseconds(begin, at));
+        if n + 1 == samples() {
             node.wait_running(&name);
             println!("{}", node.verb(&["explain", &name]).stdout);
         }
     }
-    median(samples)
+    median(times)
 }
 
 /// First restarts, of as many pods: a second one would wait.
 fn restarts(workload: &Workload) -> f64 {
     let node = node(workload);
-    let mut samples = Vec::new();
-    for n in 0..SAMPLES {
+    let mut times = Vec::new();
+    for n in 0..samples() {
         let name = format!("restart-{n}");
         node.put_pod(&workload.pod(&name));
         workload.wait_for_stamp(&name, 1).unwrap_or_else(|e| panic!("{e}"));
@@ -112,13 +112,13 @@ fn restarts(workload: &Workload) -> f64 {
         let begin = now();
         host::signal(pid, Signal::SIGKILL);
         let at = workload.wait_for_stamp(&name, 2).unwrap_or_else(|e| panic!("{e}"));
-        samples.push(milliseconds(begin, at));
+        times.push(milliseconds(begin, at));
     }
-    median(samples)
+    median(times)
 }
 
 fn together(workload: &Workload) -> f64 {
-    let mut samples = Vec::new();
+    let mut times = Vec::new();
     for round in 0..3 {
         let node = node(workload);
         std::fs::remove_file(workload.stamps().join("first")).expect("it stamped");
@@ -129,7 +129,7 @@ fn together(workload: &Workload) -> f64 {
             node.put_pod(&workload.pod(name));
         }
         let stamps = names.iter().map(|name| workload.wait_for_stamp(name, 1).unwrap_or_else(|e| panic!("{e}")));
-        samples.push(milliseconds(begin, stamps.max().expect("there are some")));
+        times.push(milliseconds(begin, stamps.max().expect("there are some")));
     }
-    median(samples)
+    median(times)
 }
