@@ -32,6 +32,8 @@ use std::time::Duration;
 /// A monitor between `go` and its first record takes milliseconds; this bounds the wait for a stuck one.
 const SETTLE_TRIES: u32 = 200;
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
+/// What was killed may take so long to die before it is called stuck.
+pub(super) const CLEAR_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the new agent starts from.
 #[derive(Debug, Default)]
@@ -216,10 +218,8 @@ fn kill_process(process: ProcessRef) {
 
 fn kill_cgroup(node: &Node, intent: &Intent) {
     let path = intent.cgroup_path();
-    for step in [node.hierarchies.kill(&path), node.hierarchies.remove(&path)] {
-        if let Err(error) = step {
-            log::warn!("{}: {}", path.display(), chain(&error));
-        }
+    if let Err(error) = node.hierarchies.clear(&path, CLEAR_PATIENCE) {
+        log::warn!("{}: {}", path.display(), chain(&error));
     }
 }
 
@@ -258,10 +258,8 @@ fn kill_unrecorded(node: &Node, traces: &[Trace], left_alone: &LeftAlone) {
             let name = leaf.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             if ContainerId::new(name).is_some() && !recorded.contains(name) {
                 log::warn!("the cgroup of container {name} of pod {uid} has no record: killed");
-                for step in [node.hierarchies.kill(&leaf), node.hierarchies.remove(&leaf)] {
-                    if let Err(error) = step {
-                        log::warn!("{}: {}", leaf.display(), chain(&error));
-                    }
+                if let Err(error) = node.hierarchies.clear(&leaf, CLEAR_PATIENCE) {
+                    log::warn!("{}: {}", leaf.display(), chain(&error));
                 }
             }
         }
@@ -369,10 +367,8 @@ fn abandon(node: &Node, uid: &PodUid, traces: Vec<Trace>) {
         kill_trace(node, trace);
     }
     for (_, path) in node.hierarchies.pods_present(&node.config.cgroup_root).iter().filter(|(of, _)| of == uid) {
-        for step in [node.hierarchies.kill(path), node.hierarchies.remove(path)] {
-            if let Err(error) = step {
-                log::warn!("{}: {}", path.display(), chain(&error));
-            }
+        if let Err(error) = node.hierarchies.clear(path, CLEAR_PATIENCE) {
+            log::warn!("{}: {}", path.display(), chain(&error));
         }
     }
     if let Err(error) = remove_tree(&node.paths.root_pod(uid)) {

@@ -1,5 +1,6 @@
 //! A monitor has ended: what became of its container, from the records and, for the message, from the disk.
 
+use super::adopt::CLEAR_PATIENCE;
 use super::monitors::Monitor;
 use super::node::{Node, now};
 use super::outcome::Outcome;
@@ -73,10 +74,8 @@ pub fn message(node: &Node, pod: &StaticPod, intent: &Intent, status: ExitStatus
 /// The monitor ended without a word: whatever lives in the container's cgroup is killed before anything is restarted.
 fn untold(node: &Node, intent: &Intent, ran: bool) -> Event {
     let cgroup = intent.cgroup_path();
-    for step in [node.hierarchies.kill(&cgroup), node.hierarchies.remove(&cgroup)] {
-        if let Err(error) = step {
-            log::warn!("{}: {}", cgroup.display(), crate::error::chain(&error));
-        }
+    if let Err(error) = node.hierarchies.clear(&cgroup, CLEAR_PATIENCE) {
+        log::warn!("{}: {}", cgroup.display(), crate::error::chain(&error));
     }
     let (uid, container, id) = (intent.pod_uid.clone(), intent.container.clone(), intent.id.clone());
     if ran {
