@@ -44,7 +44,10 @@ impl Script {
 
     /// Calls the script and gives back its status.
     fn call(&self, action: &str, runlevel: &str) -> i32 {
-        let status = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/pinlet.init"))
+        // A shell cannot trap what was ignored when it began, as under nohup.
+        let status = Command::new("env")
+            .arg("--default-signal=HUP")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/pinlet.init"))
             .arg(action)
             .env("PINLET_DAEMON", self.file("agent"))
             .env("PINLET_LOG", self.file("log"))
