@@ -10,7 +10,7 @@ use crate::runtime::exec::{self, ExecChild, ExecError, ExecOutcome};
 use crate::runtime::record;
 use crate::server::frame::{self, Frame, PAYLOAD_MAX};
 use crate::server::http;
-use crate::server::wire::{ExecExit, ExecRequest, WindowSize};
+use crate::server::wire::{ExecExit, ExecRequest};
 use crate::sys::poll::Waker;
 use crate::sys::process;
 use std::fs::File;
@@ -51,7 +51,7 @@ pub fn run(mut stream: UnixStream, dir: PathBuf, monitor: ProcessRef, request: E
             return debug(http::write_response(&mut stream, status, "text/plain; charset=utf-8", text.as_bytes()));
         }
     };
-    debug(serve(stream, child, request.size));
+    debug(serve(stream, child));
 }
 
 fn debug(outcome: io::Result<()>) {
@@ -69,15 +69,12 @@ fn start(dir: &std::path::Path, monitor: ProcessRef, request: &ExecRequest) -> R
         argv: request.command.clone(),
         stdin: request.stdin,
         tty: request.tty,
+        size: request.size.map(|size| (size.rows, size.columns)),
     })
 }
 
 /// From the first frame to the last.
-fn serve(mut stream: UnixStream, mut child: ExecChild, size: Option<WindowSize>) -> io::Result<()> {
-    if let Some(size) = size {
-        // A command with a window of another size still runs.
-        let _ = child.resize(size.rows, size.columns);
-    }
+fn serve(mut stream: UnixStream, mut child: ExecChild) -> io::Result<()> {
     let terminal = child.terminal.take();
     let input = Input { stdin: child.stdin.take(), terminal: terminal.as_ref().map(File::try_clone).transpose()? };
     let outputs = match terminal {

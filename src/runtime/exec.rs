@@ -35,6 +35,8 @@ pub struct ExecRequest {
     /// Without it the process reads /dev/null (not with a terminal).
     pub stdin: bool,
     pub tty: bool,
+    /// Rows and columns that the terminal has from the first instruction on.
+    pub size: Option<(u16, u16)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,8 @@ pub(super) struct Order {
     pub version: u32,
     pub argv: Vec<String>,
     pub tty: bool,
+    #[serde(default)]
+    pub size: Option<(u16, u16)>,
 }
 
 /// What the role says, one message each; a terminal's master comes with `Started`.
@@ -95,7 +99,7 @@ pub fn spawn_exec(request: &ExecRequest) -> Result<ExecChild, ExecError> {
     if request.version > record::VERSION {
         return Err(ExecError::Newer(request.version));
     }
-    let order = Order { version: record::VERSION, argv: request.argv.clone(), tty: request.tty };
+    let order = Order { version: record::VERSION, argv: request.argv.clone(), tty: request.tty, size: request.size };
     let order = serde_json::to_vec(&order).map_err(|e| ExecError::Start(e.into()))?;
     if order.len() > ORDER_BYTES_MAX {
         return Err(ExecError::TooLong);

@@ -18,7 +18,7 @@ use crate::sys::socket::{self, Leaked};
 use crate::sys::spawn::{self, Ended};
 use crate::sys::{bump, mount, poll};
 use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::oci_spec::runtime::{BoxBuilder, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -118,6 +118,8 @@ fn prepare_own_dir(launch: &Launch, order: &Order) -> Result<(PathBuf, u32), Str
     let mut description = spec.process().clone().ok_or("the spec has no process")?;
     description.set_args(Some(order.argv.clone())).set_terminal(Some(order.tty));
     if order.tty {
+        let size = order.size.map(|(rows, columns)| BoxBuilder::default().height(rows).width(columns).build());
+        description.set_console_size(size.transpose().map_err(|e| e.to_string())?);
         let env = description.env_mut().get_or_insert_with(Vec::new);
         if !env.iter().any(|e| e.starts_with("TERM=")) {
             env.push("TERM=xterm".to_owned());

@@ -56,6 +56,7 @@ impl Executor for ReportingExecutor {
                     self.refuse("the container has ended".to_owned());
                     process::exit_now(EXIT_NOT_EXECUTED);
                 }
+                set_console_size(spec);
                 process::close_all_but(&[self.line.as_fd()]);
                 let argv: Vec<&CStr> = program.argv.iter().map(CString::as_c_str).collect();
                 let env: Vec<&CStr> = program.env.iter().map(CString::as_c_str).collect();
@@ -65,6 +66,16 @@ impl Executor for ReportingExecutor {
         };
         self.refuse(text);
         process::exit_now(EXIT_NOT_EXECUTED)
+    }
+}
+
+/// libcontainer does not: the program would see a terminal without a size until somebody sets it from outside.
+fn set_console_size(spec: &Spec) {
+    let size = spec.process().as_ref().and_then(|process| process.console_size());
+    let number = |of: u64| u16::try_from(of).unwrap_or(u16::MAX);
+    if let Some(size) = size {
+        // A window without a size is what there was before.
+        let _ = process::set_window_size(io::stdin(), number(size.height()), number(size.width()));
     }
 }
 

@@ -14,6 +14,7 @@ fn request(container: &Container<'_>, argv: &[&str]) -> ExecRequest {
         argv: argv.iter().map(|a| (*a).to_owned()).collect(),
         stdin: false,
         tty: false,
+        size: None,
     }
 }
 
@@ -129,4 +130,14 @@ fn a_container_that_has_ended_is_not_entered() {
         }
     };
     assert!(matches!(spawn_exec(&ExecRequest { monitor: another_start, ..entered_late }), Err(ExecError::NotRunning)));
+}
+
+#[test]
+fn a_terminal_has_its_size_from_the_first_instruction_on() {
+    let host = Host::new();
+    let container = host.sh("sleep 1000").started();
+    let sized = ExecRequest { tty: true, size: Some((33, 101)), ..request(&container, &["stty", "size"]) };
+    let mut child = spawn_exec(&sized).unwrap();
+    assert_eq!(all_of(child.terminal.as_mut().unwrap()), "33 101\r\n");
+    assert_eq!(child.wait(), ExecOutcome::Exited(ExitStatus::Code(0)));
 }

@@ -34,6 +34,7 @@ fn an_exec_joins_the_containers_cgroup() {
         argv: ["sh", "-c", "exit 8"].map(str::to_owned).to_vec(),
         stdin: false,
         tty: false,
+        size: None,
     };
     let mut child = spawn_exec(&request).unwrap();
     assert_eq!(child.wait(), ExecOutcome::Exited(ExitStatus::Code(8)));
