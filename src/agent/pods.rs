@@ -79,8 +79,9 @@ pub fn prepare(node: &Node, pod: &Arc<StaticPod>, record: &PodRecord, manifest: 
 fn try_prepare(node: &Node, pod: &StaticPod, record: &PodRecord, manifest: Option<&[u8]>) -> Result<(), PodError> {
     let root = node.paths.root_pod(&pod.uid);
     make_dir(&root, 0o711)?;
-    make_dir(&node.paths.pod_log_dir(&pod.key, &pod.uid), 0o755)?;
+    // The record before anything outside the pod's own directory: an agent that dies here leaves nothing unnamed.
     records::note(node, &pod.uid, record, manifest)?;
+    make_dir(&node.paths.pod_log_dir(&pod.key, &pod.uid), 0o755)?;
     Ok(volumes::prepare(pod, &node.pod_paths(&pod.uid))?)
 }
 
