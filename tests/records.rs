@@ -135,3 +135,20 @@ fn records_that_were_lost_singly_are_written_again() {
     }
     node.assert_no_pod_left();
 }
+
+#[test]
+fn a_pod_whose_record_is_garbage_and_whose_file_is_gone_leaves_nothing() {
+    let mut node = Node::start();
+    node.put_pod(&Pod::idle("app").own_network());
+    let uid = node.wait_running("app").uid();
+    let record = node.dir.join("root/pods").join(uid).join("record.json");
+    wait_for("the record is there", PATIENCE, || expect(record.exists(), || record.display().to_string()));
+    std::thread::sleep(Duration::from_millis(500));
+    node.crash_agent();
+    fs::write(&record, "{\"version\": 1, \"sour").expect("a record");
+    node.remove("app.yaml");
+    node.start_agent();
+    node.wait_gone("app");
+    wait_for("nothing is left", PATIENCE, || expect(host::processes(&node.tag).is_empty(), || node.agent_log()));
+    node.assert_no_pod_left();
+}

@@ -75,6 +75,7 @@ pub fn adopt(node: &Node, now: Now) -> Adoption {
     for trace in traces {
         log::warn!("container {} of {} belongs to no pod that is known", trace.intent.id, trace.intent.pod_uid);
         kill_trace(node, &trace);
+        take_pod_cgroup_away(node, &trace.intent.cgroup_root.join(&trace.intent.cgroup_pod));
     }
     let known: BTreeSet<PodUid> =
         adoption.pods.iter().map(|p| &p.pod.uid).chain(adoption.left_alone.pods.keys()).cloned().collect();
@@ -360,6 +361,15 @@ fn link_is_there(node: &Node, record: &SandboxRecord) -> bool {
     }
 }
 
+/// The cgroup of a pod of which nothing runs any more, and those above it that were there for it alone.
+fn take_pod_cgroup_away(node: &Node, path: &Path) {
+    let root = &node.config.cgroup_root;
+    let Ok(pod) = path.strip_prefix(root) else { return };
+    if let Err(error) = node.hierarchies.remove_pod(root, pod) {
+        log::warn!("{}: {}", path.display(), chain(&error));
+    }
+}
+
 /// A pod's directory without a usable record: nothing of it may run unseen, and nothing can be known of it.
 fn abandon(node: &Node, uid: &PodUid, traces: Vec<Trace>) {
     log::warn!("pod {uid} has no usable record: what is left of it is removed");
@@ -370,8 +380,12 @@ fn abandon(node: &Node, uid: &PodUid, traces: Vec<Trace>) {
         if let Err(error) = node.hierarchies.clear(path, CLEAR_PATIENCE) {
             log::warn!("{}: {}", path.display(), chain(&error));
         }
+        take_pod_cgroup_away(node, path);
     }
-    if let Err(error) = remove_tree(&node.paths.root_pod(uid)) {
-        log::warn!("cannot remove {}: {error}", node.paths.root_pod(uid).display());
+    // The root directory last: while it is there, the pod is known to be ours.
+    for dir in node.paths.pod_log_dirs(uid).into_iter().chain([node.paths.root_pod(uid)]) {
+        if let Err(error) = remove_tree(&dir) {
+            log::warn!("cannot remove {}: {error}", dir.display());
+        }
     }
 }

@@ -105,6 +105,13 @@ impl Paths {
         self.pod_logs.join(format!("{}_{}_{}", key.namespace, key.name, uid))
     }
 
+    /// The log directories of a pod of which nothing is known but its UID. Reads the disk.
+    pub fn pod_log_dirs(&self, uid: &PodUid) -> Vec<PathBuf> {
+        let tail = format!("_{uid}");
+        let entries = std::fs::read_dir(&self.pod_logs).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().ends_with(&tail)).map(|entry| entry.path()).collect()
+    }
+
     pub fn container_log(&self, key: &PodKey, uid: &PodUid, container: &ContainerName, attempt: u32) -> PathBuf {
         self.pod_log_dir(key, uid).join(container.as_str()).join(format!("{attempt}.log"))
     }
