@@ -14,7 +14,7 @@ use super::outcome::Outcome;
 use super::preflight::Ownership;
 use super::preloads::Preloads;
 use super::stop::Leaving;
-use super::worker::{Lane, Workers};
+use super::worker::Workers;
 use crate::model::id::PodUid;
 use crate::model::time::{Mono, Now};
 use crate::reconcile::event::Event;
@@ -226,7 +226,6 @@ impl Agent {
             }
             Token::Manifests => {
                 if self.manifests.watcher.drain() {
-                    self.warm_up(now);
                     self.scan_manifests(now);
                 }
             }
@@ -263,18 +262,6 @@ impl Agent {
         }
         if !self.ready_said && (self.manifests.is_settled() || now.mono.since(self.started) >= READY_DEADLINE) {
             self.say_ready();
-        }
-    }
-
-    /// A changed manifest mostly means a start: the first move into a cgroup after a rest costs the kernel some
-    /// milliseconds, which pass here beside the decoding.
-    fn warm_up(&mut self, now: Now) {
-        if self.workers.idle(&Lane::WarmUp) {
-            let node = Arc::clone(&self.node);
-            self.workers.submit(Lane::WarmUp, "warm up", now.mono, move || {
-                node.hierarchies.warm_up();
-                Outcome::Nothing
-            });
         }
     }
 

@@ -27,8 +27,6 @@ pub enum Lane {
     Manifests,
     /// Decoding one manifest.
     Decoding(PathBuf),
-    /// Making the kernel ready for a start.
-    WarmUp,
     /// Preloading and imports.
     Images,
     /// What concerns the node: its address.

@@ -61,9 +61,7 @@ fn get_ready(dir: &Path) -> Result<Monitor, String> {
     process::drop_groups().map_err(|e| format!("supplementary groups cannot be dropped: {e}"))?;
     let LaunchFile { launch, hierarchies } =
         LaunchFile::read(dir).map_err(|e| format!("launch.json cannot be used: {e}"))?;
-    if !hierarchies.is_pure_v2() {
-        hierarchies.join_monitors(&launch.cgroup.root).map_err(|e| chain(&e))?;
-    }
+    hierarchies.join_monitors_v1(&launch.cgroup.root).map_err(|e| chain(&e))?;
     let children = ChildEvents::new().map_err(|e| format!("no signalfd: {e}"))?;
     Ok(Monitor { launch, hierarchies, children, ended: Children::default() })
 }

@@ -2,7 +2,6 @@
 
 use super::{CgroupError, Hierarchies, Hierarchy, Version};
 use crate::sys::mount::{MountEntry, mounts};
-use std::path::{Path, PathBuf};
 
 impl Hierarchies {
     pub fn detect() -> Result<Hierarchies, CgroupError> {
@@ -37,17 +36,10 @@ fn find(own: &str, mounts: &[MountEntry]) -> Vec<Hierarchy> {
     all
 }
 
-/// Where the process whose /proc/self/cgroup this is stands in `hierarchy`.
-pub(super) fn own_path(own: &str, hierarchy: &Hierarchy) -> Option<PathBuf> {
-    own.lines().find_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        (controllers == hierarchy.controllers.join(",")).then(|| Path::new(path).to_owned())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn mount(root: &str, target: &str, filesystem: &str, super_options: &str) -> MountEntry {
         MountEntry {
@@ -72,7 +64,6 @@ mod tests {
         let targets: Vec<&str> = all.iter().filter_map(|h| h.mount.to_str()).collect();
         assert_eq!(targets, ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"]);
         assert!(!Hierarchies { all: all.clone() }.is_pure_v2());
-        assert_eq!(own_path(own, &all[0]), Some(PathBuf::from("/a")));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 const KUBEPODS: &str = "kubepods";
 const MONITORS: &str = "pinlet-monitors";
 const PROCS: &str = "cgroup.procs";
+/// v1's list of threads.
+const TASKS: &str = "tasks";
 /// What a pod's cgroups are to have on v2; the first three carry limits, the others are for accounting.
 const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "cpuset", "io", "hugetlb"];
 
@@ -85,7 +87,7 @@ impl Hierarchies {
         self.all.iter().find(|h| h.controllers.iter().any(|c| c == controller))
     }
 
-    /// cgroup v2 alone: the one case in which a process can be born in its cgroup.
+    /// cgroup v2 alone.
     pub fn is_pure_v2(&self) -> bool {
         self.all.len() == 1 && self.v2().is_some()
     }
@@ -140,29 +142,33 @@ impl Hierarchies {
         limits::apply(self, &root.join(KUBEPODS).join("burstable"), &limits)
     }
 
-    /// Moves the calling process into `path` in every hierarchy.
+    /// Moves the calling process, which has one thread, into `path` in every hierarchy.
     pub fn join_self(&self, path: &Path) -> Result<(), CgroupError> {
-        for hierarchy in &self.all {
-            let procs = hierarchy.at(path).join(PROCS);
-            write(&procs, "0").map_err(|source| CgroupError::Join(hierarchy.at(path), source))?;
-        }
-        Ok(())
-    }
-
-    pub fn join_monitors(&self, root: &Path) -> Result<(), CgroupError> {
-        self.join_self(&root.join(MONITORS))
-    }
-
-    /// On pure v2 the directory to be born in (CLONE_INTO_CGROUP), which saves the move; else `None`.
-    pub fn birthplace(&self, path: &Path) -> Result<Option<OwnedFd>, CgroupError> {
+        self.join_v1(path)?;
         match self.v2() {
-            Some(v2) if self.is_pure_v2() => {
-                let dir = v2.at(path);
-                let file = fs::File::open(&dir).map_err(|source| CgroupError::Join(dir, source))?;
-                Ok(Some(file.into()))
-            }
-            _ => Ok(None),
+            Some(v2) => join(v2, path, PROCS),
+            None => Ok(()),
         }
+    }
+
+    /// The same for v1 alone, where no process can be born in its cgroup. A thread that moves itself (`0` into `tasks`)
+    /// is spared the lock that a process is moved under, and with it an RCU grace period (6 to 15 ms after a rest).
+    /// INVARIANT: the process has one thread.
+    pub fn join_v1(&self, path: &Path) -> Result<(), CgroupError> {
+        let mut v1 = self.all.iter().filter(|h| h.version == Version::V1);
+        v1.try_for_each(|hierarchy| join(hierarchy, path, TASKS))
+    }
+
+    pub fn join_monitors_v1(&self, root: &Path) -> Result<(), CgroupError> {
+        self.join_v1(&root.join(MONITORS))
+    }
+
+    /// The v2 directory to be born in (CLONE_INTO_CGROUP), which saves the move; `None` where there is no v2.
+    pub fn birthplace(&self, path: &Path) -> Result<Option<OwnedFd>, CgroupError> {
+        let Some(v2) = self.v2() else { return Ok(None) };
+        let dir = v2.at(path);
+        let file = fs::File::open(&dir).map_err(|source| CgroupError::Join(dir, source))?;
+        Ok(Some(file.into()))
     }
 
     pub fn monitors_birthplace(&self, root: &Path) -> Result<Option<OwnedFd>, CgroupError> {
@@ -228,16 +234,6 @@ impl Hierarchies {
         self.pids(&root.join(MONITORS))
     }
 
-    /// A no-op write that starts the RCU grace period which the first move of a process after a rest waits for
-    /// (6 to 15 ms): for a worker, when a manifest is seen to change.
-    pub fn warm_up(&self) {
-        let Some(hierarchy) = self.all.first() else { return };
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        if let Some(path) = detect::own_path(&own, hierarchy) {
-            let _ = write(&hierarchy.at(&path).join(PROCS), "0");
-        }
-    }
-
     /// v2: every directory from the mount down to `path` gives its children the controllers. What fails is told, not
     /// an error: limits that need the controller fail by themselves.
     fn hand_down(&self, path: &Path) -> Vec<String> {
@@ -301,6 +297,12 @@ fn fill_cpuset(dir: &Path) -> io::Result<()> {
         write(&dir.join(file), &value(parent, file)?)?;
     }
     Ok(())
+}
+
+/// The calling thread, or its process, goes into `path`.
+fn join(hierarchy: &Hierarchy, path: &Path, list: &str) -> Result<(), CgroupError> {
+    let dir = hierarchy.at(path);
+    write(&dir.join(list), "0").map_err(|source| CgroupError::Join(dir, source))
 }
 
 /// One write: cgroup files take each write as one command.
