@@ -103,9 +103,7 @@ fn prepare(
     without_devices: bool,
     line: Leaked,
 ) -> Result<u32, CreateError> {
-    if !hierarchies.is_pure_v2() {
-        hierarchies.join_self(&launch.cgroup.leaf_path())?;
-    }
+    hierarchies.join_v1(&launch.cgroup.leaf_path())?;
     if let Err(error) = fs::write("/proc/self/oom_score_adj", launch.oom_score_adj.to_string()) {
         // Lowering it takes CAP_SYS_RESOURCE.
         Progress::Warning(format!("oom_score_adj {} cannot be set: {error}", launch.oom_score_adj)).send(line);
@@ -114,11 +112,10 @@ fn prepare(
 
     let config = launch.dir.join(CONFIG);
     let mut spec = Spec::load(&config).map_err(|e| CreateError::Spec(chain(&e)))?;
-    rootfs::enter_namespace(&launch.volumes)?;
     let mut needed = rootfs::host_paths(&spec);
     needed.extend(launch.layers.iter().cloned());
     needed.extend([launch.upper.clone(), launch.work.clone()]);
-    rootfs::hide_host(hierarchies, &launch.dir, &needed)?;
+    rootfs::enter_namespace(&launch.dir, &launch.volumes, &needed)?;
 
     let root = launch.dir.join(ROOTFS);
     let parts =

@@ -73,8 +73,7 @@ fn enter(dir: &Path, control: &OwnedFd) -> Result<Entered, String> {
     let _ = fs::write("/proc/self/oom_score_adj", launch.oom_score_adj.to_string());
     process::new_session_keyring();
 
-    rootfs::enter_namespace(&[]).map_err(|e| chain(&e))?;
-    rootfs::hide_host(&hierarchies, dir, &[]).map_err(|e| chain(&e))?;
+    rootfs::enter_namespace(dir, &[], &[]).map_err(|e| chain(&e))?;
     let (own, uid) = prepare_own_dir(&launch, &order)?;
     let entered = build(&own, init, order.tty, control)?;
     if let Some(terminal) = &entered.terminal {

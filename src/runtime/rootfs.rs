@@ -1,10 +1,8 @@
-//! What the creator does to its mount namespace before libcontainer sees it: volumes in, the host's clutter out, the
+//! What the creator does to its mount namespace before libcontainer sees it: volumes in, the rest of the host out, the
 //! root mounted, the working directory made.
 
-use super::cgroup::Hierarchies;
 use super::launch::LaunchVolume;
-use crate::sys::mount;
-use crate::sys::mount_tree::{Needed, attach, clone_tree, detach_others, enter_slave_namespace};
+use crate::sys::mount_tree::{attach, change_root, clone_tree, enter_slave_namespace};
 use crate::sys::rooted::Rooted;
 use libcontainer::oci_spec::runtime::{Mount, Spec};
 use std::fs::{self, File};
@@ -13,10 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 const CGROUP_FS: &str = "/sys/fs/cgroup";
-/// Where the host's mounts are collected, in the creator's namespace, to be taken away at once.
+/// Where the new root is put together.
 const SCRATCH: &str = "scratch";
-/// Mounts on top of each other at one place; more are left.
-const STACKED_MAX: u32 = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
@@ -26,31 +22,58 @@ pub enum RootfsError {
     Attach(PathBuf, #[source] io::Error),
     #[error("no mount namespace")]
     Namespace(#[source] io::Error),
-    #[error("the cgroup file systems cannot be hidden")]
-    Hide(#[source] io::Error),
+    #[error("the container's part of the host cannot be made a root of its own")]
+    Root(#[source] io::Error),
     #[error("working directory {0} cannot be made")]
     WorkingDir(PathBuf, #[source] io::Error),
 }
 
-/// Enters a namespace of the caller's own with the volumes at their staging places. Cloned before the namespace turns
-/// slave and attached after: so they, and nothing else, keep the host's propagation in both directions.
-pub fn enter_namespace(volumes: &[LaunchVolume]) -> Result<(), RootfsError> {
-    let clone = |v: &LaunchVolume| clone_tree(&v.source).map_err(|e| RootfsError::Volume(v.source.clone(), e));
-    let trees: Vec<OwnedFd> = volumes.iter().map(clone).collect::<Result<_, _>>()?;
+/// Enters a mount namespace of the caller's own that holds the volumes at their staging places, the directories of
+/// `needed` and of the container itself (`dir`, on the run dir), and no more of the host than its /proc and /dev.
+///
+/// libcontainer reads about every mount there is a dozen times: a node's hundredth container starts as fast as its
+/// first. Without cgroup file systems it leaves cgroups alone, which are ours: an empty tmpfs at their place is what it
+/// takes for a host with v1 and without controllers.
+///
+/// The volumes are cloned before the namespace turns slave and attached after: so they, and nothing else, keep the
+/// host's propagation in both directions.
+pub fn enter_namespace(dir: &Path, volumes: &[LaunchVolume], needed: &[PathBuf]) -> Result<(), RootfsError> {
+    let trees = volumes.iter().map(clone_volume).collect::<Result<Vec<Tree>, _>>()?;
     enter_slave_namespace().map_err(RootfsError::Namespace)?;
+    let scratch = dir.join(SCRATCH);
+    fs::create_dir_all(&scratch).map_err(RootfsError::Root)?;
+    let mut kept = directories(needed, dir);
+    kept.extend([Path::new("/proc"), Path::new("/dev")]);
+    change_root(&scratch, &kept).map_err(RootfsError::Root)?;
+    fs::create_dir_all(CGROUP_FS).map_err(RootfsError::Root)?;
     for (volume, tree) in volumes.iter().zip(trees) {
-        let placed = make_staging(volume).and_then(|()| attach(tree, &volume.staging));
+        let placed = make_staging(volume, tree.is_dir).and_then(|()| attach(tree.fd, &volume.staging));
         placed.map_err(|e| RootfsError::Attach(volume.source.clone(), e))?;
     }
     Ok(())
 }
 
+/// A volume's source and what is mounted below it.
+struct Tree {
+    fd: OwnedFd,
+    is_dir: bool,
+}
+
+fn clone_volume(volume: &LaunchVolume) -> Result<Tree, RootfsError> {
+    let cloned = clone_tree(&volume.source).and_then(|fd| {
+        let file = File::from(fd);
+        let is_dir = file.metadata()?.is_dir();
+        Ok(Tree { fd: file.into(), is_dir })
+    });
+    cloned.map_err(|e| RootfsError::Volume(volume.source.clone(), e))
+}
+
 /// A mount point of the source's kind.
-fn make_staging(volume: &LaunchVolume) -> io::Result<()> {
+fn make_staging(volume: &LaunchVolume, is_dir: bool) -> io::Result<()> {
     if let Some(parent) = volume.staging.parent() {
         fs::create_dir_all(parent)?;
     }
-    if fs::metadata(&volume.source)?.is_dir() {
+    if is_dir {
         match fs::create_dir(&volume.staging) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),
@@ -60,39 +83,14 @@ fn make_staging(volume: &LaunchVolume) -> io::Result<()> {
     }
 }
 
-/// Without cgroup file systems libcontainer leaves cgroups alone, which are ours; without the host's other mounts it
-/// is not slowed by reading about them a dozen times. `dir` is the container's, on the run dir.
-pub fn hide_host(hierarchies: &Hierarchies, dir: &Path, needed: &[PathBuf]) -> Result<(), RootfsError> {
-    let at = Path::new(CGROUP_FS);
-    for _ in 0..STACKED_MAX {
-        if mount::unmount_detach(at).is_err() {
-            break;
-        }
-    }
-    for hierarchy in hierarchies.all().iter().filter(|h| !h.mount.starts_with(at)) {
-        mount::unmount_detach(&hierarchy.mount).map_err(RootfsError::Hide)?;
-    }
-    // An empty tmpfs is what libcontainer takes for a host with v1 and without controllers.
-    mount::tmpfs(at, "size=4k,mode=755", true).map_err(RootfsError::Hide)?;
-    let scratch = dir.join(SCRATCH);
-    fs::create_dir_all(&scratch).map_err(RootfsError::Hide)?;
-    let needed = real_paths(needed.iter().map(PathBuf::as_path).chain([dir]));
-    let trees: Vec<&Path> = needed.iter().map(PathBuf::as_path).collect();
-    let ways = [at, Path::new("/proc"), Path::new("/dev")];
-    detach_others(&Needed { ways: &ways, trees: &trees }, &scratch).map_err(RootfsError::Hide)
-}
-
-/// As mountinfo has them, without symlinks on the way. A hundred layers lie in one directory: it is looked up once, and
-/// stands for all of them.
-fn real_paths<'p>(paths: impl Iterator<Item = &'p Path>) -> Vec<PathBuf> {
-    let mut parents: Vec<&Path> = Vec::new();
-    for path in paths {
-        let parent = path.parent().filter(|p| *p != Path::new("/")).unwrap_or(path);
-        if !parents.contains(&parent) {
-            parents.push(parent);
-        }
-    }
-    parents.iter().map(|parent| fs::canonicalize(parent).unwrap_or_else(|_| (*parent).to_owned())).collect()
+/// `own` and the directories that `needed` lie in, none below another. (A hundred layers lie in one.)
+fn directories<'p>(needed: &'p [PathBuf], own: &'p Path) -> Vec<&'p Path> {
+    let parent = |path: &'p PathBuf| path.parent().filter(|dir| *dir != Path::new("/")).unwrap_or(path);
+    let mut all: Vec<&Path> = needed.iter().map(parent).chain([own]).collect();
+    all.sort_unstable();
+    // Sorted, what lies below a directory comes right behind it.
+    all.dedup_by(|later, kept| later.starts_with(*kept));
+    all
 }
 
 /// The host paths that libcontainer will look up for this spec.
@@ -132,4 +130,17 @@ pub fn make_working_dir(spec: &Spec, rootfs: &Path) -> Result<(), RootfsError> {
     }
     let made = Rooted::open(root).and_then(|rooted| rooted.make_dirs(inside));
     made.map_err(|e| RootfsError::WorkingDir(cwd.clone(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_below_a_kept_directory_is_not_kept_again() {
+        let needed = ["/r/pods/u/hosts", "/r/images/l/1", "/r/images/l/2", "/r/pods/u/c/0/upper", "/run/p/u/shm", "/x"];
+        let needed = needed.map(PathBuf::from);
+        let kept = directories(&needed, Path::new("/run/c/0"));
+        assert_eq!(kept, ["/r/images/l", "/r/pods/u", "/run/c/0", "/run/p/u", "/x"].map(Path::new));
+    }
 }

@@ -1,7 +1,7 @@
 //! Mounts as descriptors: trees cloned out of one namespace and attached in another, and overlay mounts.
 
 use super::mount;
-use nix::mount::{MsFlags, mount as nix_mount};
+use nix::mount::{MntFlags, MsFlags, mount as nix_mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::ffi::{CStr, CString, c_int};
 use std::io;
@@ -53,78 +53,32 @@ pub fn enter_slave_namespace() -> io::Result<()> {
     Ok(nix_mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?)
 }
 
-/// Which mounts of a namespace [`detach_others`] leaves alone.
-pub struct Needed<'a> {
-    /// The mounts that these paths lie on, and those on the way to them.
-    pub ways: &'a [&'a Path],
-    /// The same, and whatever is mounted below these paths.
-    pub trees: &'a [&'a Path],
-}
-
-/// Takes away all other mounts of this namespace. `scratch` is a directory of the caller's, on a mount that is needed.
+/// A root of the caller's own, empty but for the directories `kept`, each at its path with whatever is mounted below it.
+/// `at` is a directory of the caller's, and covered by one of `kept`. The process is in `/` then.
 /// INVARIANT: the namespace is the caller's own, and a slave.
 ///
-/// Each call that unmounts something waits for an RCU grace period, so they are moved onto one tmpfs, and that goes by
-/// one call. Moving looks at the mount's root, which a dead server's file system does not answer: only file systems
-/// that cannot hang are moved.
-pub fn detach_others(needed: &Needed<'_>, scratch: &Path) -> io::Result<()> {
-    let (dir, file) = (scratch.join("d"), scratch.join("f"));
-    let mut gone: Vec<std::path::PathBuf> = Vec::new();
-    let mut collecting = false;
-    for entry in mount::mounts()? {
-        let target = entry.target;
-        let on_the_way = |paths: &[&Path]| paths.iter().any(|p| p.starts_with(&target));
-        let used = on_the_way(needed.ways) || on_the_way(needed.trees);
-        let below = needed.trees.iter().any(|tree| target.starts_with(tree));
-        if used || below || gone.iter().any(|g| target.starts_with(g)) {
-            continue;
-        }
-        let local = LOCAL_FILE_SYSTEMS.contains(&entry.filesystem.as_str());
-        if local && !collecting {
-            collecting = true;
-            mount::tmpfs(scratch, "size=16k,mode=700", true)?;
-            std::fs::create_dir(&dir)?;
-            std::fs::write(&file, "")?;
-        }
-        let moved = local && (move_onto(&target, &dir).is_ok() || move_onto(&target, &file).is_ok());
-        if moved || mount::unmount_detach(&target).is_ok() {
-            gone.push(target);
+/// However much the host has mounted, it goes by one call, and so by one RCU grace period; and nothing but `kept` is
+/// looked at, since a dead server's file system would not answer. One that is missing is missed by whoever uses it.
+pub fn change_root(at: &Path, kept: &[&Path]) -> io::Result<()> {
+    let mut trees = Vec::with_capacity(kept.len());
+    for path in kept {
+        match clone_tree(path) {
+            Ok(tree) => trees.push((path, tree)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
-    if collecting { mount::unmount_detach(scratch) } else { Ok(()) }
-}
-
-/// Whose root directory is at hand whatever happens to a disk, a server or a daemon.
-const LOCAL_FILE_SYSTEMS: [&str; 25] = [
-    "bpf",
-    "btrfs",
-    "cgroup",
-    "cgroup2",
-    "configfs",
-    "debugfs",
-    "devpts",
-    "devtmpfs",
-    "efivarfs",
-    "ext2",
-    "ext3",
-    "ext4",
-    "hugetlbfs",
-    "mqueue",
-    "nsfs",
-    "overlay",
-    "proc",
-    "pstore",
-    "ramfs",
-    "securityfs",
-    "squashfs",
-    "sysfs",
-    "tmpfs",
-    "tracefs",
-    "xfs",
-];
-
-fn move_onto(source: &Path, target: &Path) -> io::Result<()> {
-    Ok(nix_mount(Some(source), target, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?)
+    mount::tmpfs(at, "mode=755", true)?;
+    for (path, tree) in trees {
+        let target = at.join(path.strip_prefix("/").unwrap_or(path));
+        std::fs::create_dir_all(&target)?;
+        attach(tree, &target)?;
+    }
+    std::env::set_current_dir(at)?;
+    // The old root on top of the new one, as pivot_root(2) tells it: no directory is needed to put it.
+    nix::unistd::pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
+    std::env::set_current_dir("/")
 }
 
 /// overlayfs by mount(2). `options` are relative to the current directory where they are not absolute.
