@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod field;
 mod peers;
 mod resident;
 mod starts;
@@ -51,9 +52,14 @@ fn ratio(ours: f64, name: &str, theirs: &Result<f64, String>) -> String {
 }
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some(peers::CRUN_ROLE) {
-        return peers::answer_with_crun();
+    match std::env::args().nth(1).as_deref() {
+        Some(peers::CRUN_ROLE) => peers::answer_with_crun(),
+        Some(field::MEASURED) => measure(),
+        _ => std::process::exit(field::run_measured()),
     }
+}
+
+fn measure() {
     let workload = workload::Workload::new();
     let mut rows = Vec::new();
     let size = std::fs::metadata(support::binary()).expect("the program under test").len();

@@ -44,14 +44,25 @@ impl Crun {
     }
 
     /// Milliseconds to the first instruction of the last of `count` containers that are started at once.
-    pub fn start(&mut self, count: usize, own_network: bool) -> Result<f64, String> {
+    pub fn start_at_once(&mut self, count: usize, own_network: bool) -> Result<f64, String> {
+        let times = self.ask("at-once", count, own_network)?;
+        times.first().copied().ok_or_else(|| "crun: no figure".to_owned())
+    }
+
+    /// Milliseconds of each of `count` starts, one as soon as the one before runs.
+    pub fn start_in_a_row(&mut self, count: usize, own_network: bool) -> Result<Vec<f64>, String> {
+        self.ask("in-a-row", count, own_network)
+    }
+
+    fn ask(&mut self, how: &str, count: usize, own_network: bool) -> Result<Vec<f64>, String> {
         configure(&self.bundle, &self.stamps, own_network)?;
         let (first, bundle) = (self.next, self.bundle.display());
         self.next += count;
-        writeln!(self.input, "{first} {count} {bundle} {}", self.stamps.display()).map_err(|e| e.to_string())?;
+        writeln!(self.input, "{how} {first} {count} {bundle} {}", self.stamps.display()).map_err(|e| e.to_string())?;
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(|e| e.to_string())?;
-        line.trim().parse().map_err(|_| format!("crun: {}", line.trim()))
+        let times = line.split_whitespace().map(str::parse);
+        times.collect::<Result<_, _>>().map_err(|_| format!("crun: {}", line.trim()))
     }
 }
 
@@ -89,48 +100,33 @@ fn configure(bundle: &Path, stamps: &Path, own_network: bool) -> Result<(), Stri
     std::fs::write(bundle.join("config.json"), spec.to_string()).map_err(|e| e.to_string())
 }
 
-/// The copy's side: `first count bundle stamps` in, milliseconds or an error out.
+/// The copy's side: `how first count bundle stamps` in, milliseconds or an error out.
 pub fn answer_with_crun() {
     for line in std::io::stdin().lines() {
         let Ok(line) = line else { return };
         match run_crun(&line) {
-            Ok(time) => println!("{time}"),
+            Ok(times) => println!("{}", times.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")),
             Err(error) => println!("{}", error.replace('\n', " ")),
         }
     }
 }
 
-fn run_crun(request: &str) -> Result<f64, String> {
+fn run_crun(request: &str) -> Result<Vec<f64>, String> {
     let words: Vec<&str> = request.split(' ').collect();
-    let [first, count, bundle, stamps] = words[..] else { return Err("what?".to_owned()) };
+    let [how, first, count, bundle, stamps] = words[..] else { return Err("what?".to_owned()) };
     let (first, count): (usize, usize) = (first.parse().expect("a number"), count.parse().expect("a number"));
+    let (bundle, stamps) = (Path::new(bundle), Path::new(stamps));
     let names: Vec<String> =
         (first..first + count).map(|n| format!("pinlet-bench-{}-{n}", std::process::id())).collect();
-    // Each has a file of its own, by an argument of its own.
-    let mut bundles = Vec::new();
-    for name in &names {
-        let own = Path::new(bundle).with_file_name(name);
-        std::fs::create_dir_all(&own).map_err(|e| e.to_string())?;
-        let text = std::fs::read(Path::new(bundle).join("config.json")).map_err(|e| e.to_string())?;
-        let mut spec: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
-        spec["process"]["args"] = json!(["/stamp", format!("/stamps/{name}")]);
-        spec["root"]["path"] = json!(Path::new(bundle).join("rootfs"));
-        spec["linux"]["cgroupsPath"] = json!(format!("/pinlet-bench-crun/{name}"));
-        std::fs::write(own.join("config.json"), spec.to_string()).map_err(|e| e.to_string())?;
-        bundles.push(own);
-    }
-    let begin = now();
+    let bundles = names.iter().map(|name| own_bundle(bundle, name)).collect::<Result<Vec<PathBuf>, String>>()?;
+
     let mut children = Vec::new();
-    for (name, own) in names.iter().zip(&bundles) {
-        let mut command = Command::new("crun");
-        command.args(["--cgroup-manager=cgroupfs", "run", "-b"]).arg(own).arg(name);
-        children.push(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(|e| e.to_string())?);
-    }
-    let mut last = Ok(begin);
-    for name in &names {
-        let at = stamp(&Path::new(stamps).join(name), 1);
-        last = last.and_then(|last| at.map(|at| last.max(at)));
-    }
+    let times = if how == "at-once" {
+        at_once(&names, &bundles, stamps, &mut children).map(|time| vec![time])
+    } else {
+        let each = names.iter().zip(&bundles);
+        each.map(|(name, own)| at_once(&[name.clone()], &[own.clone()], stamps, &mut children)).collect()
+    };
     for name in &names {
         verb::tool_quiet(&["crun", "kill", name, "KILL"]);
     }
@@ -144,7 +140,33 @@ fn run_crun(request: &str) -> Result<f64, String> {
         verb::tool_quiet(&["crun", "delete", "-f", name]);
         let _ = std::fs::remove_dir_all(own);
     }
-    last.map(|last| milliseconds(begin, last))
+    times
+}
+
+/// Each has a file of its own, by an argument of its own.
+fn own_bundle(bundle: &Path, name: &str) -> Result<PathBuf, String> {
+    let own = bundle.with_file_name(name);
+    std::fs::create_dir_all(&own).map_err(|e| e.to_string())?;
+    let text = std::fs::read(bundle.join("config.json")).map_err(|e| e.to_string())?;
+    let mut spec: Value = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    spec["process"]["args"] = json!(["/stamp", format!("/stamps/{name}")]);
+    spec["root"]["path"] = json!(bundle.join("rootfs"));
+    spec["linux"]["cgroupsPath"] = json!(format!("/pinlet-bench-crun/{name}"));
+    std::fs::write(own.join("config.json"), spec.to_string()).map_err(|e| e.to_string())?;
+    Ok(own)
+}
+
+/// Milliseconds until the last of them runs.
+fn at_once(names: &[String], bundles: &[PathBuf], stamps: &Path, children: &mut Vec<Child>) -> Result<f64, String> {
+    let begin = now();
+    for (name, own) in names.iter().zip(bundles) {
+        let mut command = Command::new("crun");
+        command.args(["--cgroup-manager=cgroupfs", "run", "-b"]).arg(own).arg(name);
+        children.push(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().map_err(|e| e.to_string())?);
+    }
+    let stamps = names.iter().map(|name| stamp(&stamps.join(name), 1));
+    let last = stamps.collect::<Result<Vec<u128>, String>>()?.into_iter().max().unwrap_or(begin);
+    Ok(milliseconds(begin, last))
 }
 
 /// podman, with a store and a configuration of its own.

@@ -11,7 +11,7 @@ const IDLE_SECONDS: u64 = 60;
 const PODS: usize = 20;
 
 pub fn measure(workload: &Workload, rows: &mut Vec<Row>) {
-    let node = Setup::default().image(workload.image()).start();
+    let node = Setup::default().image(workload.image()).memory_run_dir().start();
     let before = available_kilobytes();
     place(&node, workload, 0..1);
     memory(&node, "1 container", before, rows);

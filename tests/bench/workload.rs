@@ -27,8 +27,13 @@ impl Workload {
         Workload { dir, program: bytes }
     }
 
+    /// With the mount points that real images have, as the peers' root has them.
     pub fn image(&self) -> Image {
-        Image::new(TAG).layer(Layer::new().file("stamp", &self.program, 0o755))
+        let folders = ["proc", "sys", "dev", "etc", "stamps"];
+        let layer = folders.iter().fold(Layer::new(), |layer, name| layer.dir(name, 0o755, 0));
+        let files = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
+        let layer = files.iter().fold(layer, |layer, name| layer.file(name, b"", 0o644));
+        Image::new(TAG).layer(layer.file("stamp", &self.program, 0o755))
     }
 
     pub fn program(&self) -> PathBuf {

@@ -43,6 +43,8 @@ pub struct Setup {
     pub stopped: bool,
     /// No image is preloaded.
     pub no_images: bool,
+    /// The run dir lies on a tmpfs, as /run does.
+    pub memory_run_dir: bool,
     pub limit: Option<Duration>,
 }
 
@@ -60,6 +62,11 @@ impl Setup {
 
     pub fn image(mut self, image: Image) -> Setup {
         self.images.push(image);
+        self
+    }
+
+    pub fn memory_run_dir(mut self) -> Setup {
+        self.memory_run_dir = true;
         self
     }
 
@@ -100,6 +107,9 @@ impl Node {
         let dir = Path::new(BASE).join(&tag);
         for part in ["manifests", "root/preload", "run", "logs/pods", "logs/containers", "aside"] {
             fs::create_dir_all(dir.join(part)).expect("a fresh directory");
+        }
+        if setup.memory_run_dir {
+            verb::tool(&["mount", "-t", "tmpfs", "tmpfs", dir.join("run").to_str().expect("text")]);
         }
         let agent = Arc::new(Mutex::new(None));
         let limit = setup.limit.unwrap_or(TEST_LIMIT);
