@@ -104,9 +104,13 @@ pub fn decode_by(mut command: Command, request: &DecodeRequest, bytes: &[u8]) ->
     let header = serde_json::to_vec(&Header { version: VERSION, request: request.clone() })
         .map_err(|error| transient("cannot ask", &error))?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    child::limit(&mut command, Limits { address_space_bytes: address_space_bytes(), cpu_seconds: CPU_SECONDS_MAX });
-    child::alarm(&mut command, WALL_SECONDS_MAX);
     let mut process = command.spawn().map_err(|error| transient("cannot start", &error))?;
+    let limits = Limits { address_space_bytes: address_space_bytes(), cpu_seconds: CPU_SECONDS_MAX };
+    if let Err(error) = child::limit_running(&process, limits) {
+        let _ = process.kill();
+        let _ = process.wait();
+        return Err(transient("cannot be limited", &error));
+    }
     if let Some(mut stdin) = process.stdin.take() {
         // A child that dies early breaks the pipe; how it died tells more than that.
         let _ = stdin.write_all(&header).and_then(|()| stdin.write_all(b"\n")).and_then(|()| stdin.write_all(bytes));
@@ -118,9 +122,11 @@ pub fn decode_by(mut command: Command, request: &DecodeRequest, bytes: &[u8]) ->
         return Err(DecodeFailure::ByLimits("memory".to_owned()));
     }
     let last_words = read_at_most(process.stderr.take(), LAST_WORDS_BYTES_MAX);
+    // While the child is still being taken apart.
+    let decoded = serde_json::from_slice(&answer);
     let status = process.wait().map_err(|error| transient("cannot wait", &error))?;
     if status.success() {
-        return serde_json::from_slice(&answer).map_err(|error| transient("its answer is no answer", &error));
+        return decoded.map_err(|error| transient("its answer is no answer", &error));
     }
     Err(failure_of(status, &String::from_utf8_lossy(&last_words)))
 }
@@ -162,13 +168,17 @@ fn address_space_bytes() -> u64 {
 
 /// The role of the child. Never returns.
 pub fn main() -> ! {
+    child::die_with_parent_or_after(WALL_SECONDS_MAX);
     // A panic is a death by the bytes, in every build: not an exit code that could be anything.
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}");
         std::process::abort();
     }));
     let code = match answer(&mut io::stdin().lock(), &mut io::stdout().lock()) {
-        Ok(()) => 0,
+        Ok(()) => {
+            child::close_output();
+            0
+        }
         Err(error) => {
             eprintln!("{error}");
             1
