@@ -42,10 +42,21 @@ impl Agent {
         now: Now,
         job: impl FnOnce(&super::node::Node, &Arc<StaticPod>) -> Outcome + Send + 'static,
     ) {
+        self.on_lane(Lane::Pod(uid.clone()), uid, name, now, job);
+    }
+
+    fn on_lane(
+        &mut self,
+        lane: Lane,
+        uid: &PodUid,
+        name: &'static str,
+        now: Now,
+        job: impl FnOnce(&super::node::Node, &Arc<StaticPod>) -> Outcome + Send + 'static,
+    ) {
         // The core never speaks of a pod that it does not know.
         let Some(state) = self.core.pod(uid) else { return };
         let (node, pod) = (Arc::clone(&self.node), Arc::clone(&state.pod));
-        self.workers.submit(Lane::Pod(uid.clone()), name, now.mono, move || job(&node, &pod));
+        self.workers.submit(lane, name, now.mono, move || job(&node, &pod));
     }
 
     fn prepare_pod(&mut self, uid: &PodUid, now: Now) {
@@ -65,7 +76,8 @@ impl Agent {
     }
 
     pub(super) fn resolve_image(&mut self, uid: PodUid, container: ContainerName, now: Now) {
-        self.on_pod(&uid, "image", now, move |node, pod| images::resolve(node, pod, &container));
+        let lane = Lane::PodImages(uid.clone());
+        self.on_lane(lane, &uid, "image", now, move |node, pod| images::resolve(node, pod, &container));
     }
 
     fn start(&mut self, uid: &PodUid, container: ContainerName, attempt: u32, image: ImageFacts, now: Now) {

@@ -88,7 +88,9 @@ impl Agent {
             ok = manifest.state == ManifestState::Accepted && is_ready && !pod.is_terminating();
             reasons.extend(status::reasons(pod, &self.core, now).into_iter().map(Problem::new));
             stages = pod.timeline.stages().iter().map(stage).collect();
-            reasons.extend(self.slow_job(&Lane::Pod(pod.pod.uid.clone()), now));
+            for lane in [Lane::Pod, Lane::PodImages] {
+                reasons.extend(self.slow_job(&lane(pod.pod.uid.clone()), now));
+            }
         }
         for waiting in self.core.waiting() {
             if manifest.pod.as_deref() == Some(&waiting.wanted.pod.key.to_string()) {

@@ -15,6 +15,7 @@ pub mod worker;
 mod addresses;
 mod adopt;
 mod answers;
+mod crew;
 mod execute;
 mod exits;
 mod explain;

@@ -1,10 +1,11 @@
 //! Work that may hang on a file system, on threads of its own: job in, outcome out.
 //!
 //! A lane runs one job at a time, in order. Each pod has a lane, the manifest reader and the image store have theirs,
-//! so a job in D state keeps its own lane waiting and delays nobody else. A thread lives for one job: nothing is
-//! resident when nothing happens. Jobs own what they work on and share no state with the loop. A job that found nothing
-//! new, and that no other job waits for, wakes nobody: its outcome waits until the loop wakes for another reason.
+//! so a job in D state keeps its own lane waiting and delays nobody else. Threads end when nothing happens. Jobs own
+//! what they work on and share no state with the loop. A job that found nothing new, and that no other job waits for,
+//! wakes nobody: its outcome waits until the loop wakes for another reason.
 
+use super::crew::{Crew, Task};
 use crate::model::id::PodUid;
 use crate::model::time::Mono;
 use crate::sys::poll::Waker;
@@ -13,9 +14,6 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Enough for the deepest recursion that serde_json allows (128) over the v1 types; only touched pages count.
-const STACK_BYTES: usize = 512 * 1024;
 
 /// A node without room for one more thread may have it soon.
 const RETRY: Duration = Duration::from_secs(1);
@@ -39,6 +37,8 @@ pub enum Lane {
     Queries,
     /// Durable records of a pod: written behind everything else, so that no start ever waits for a sync.
     Durable(PodUid),
+    /// Looking up a pod's images, while the pod is being prepared.
+    PodImages(PodUid),
     Pod(PodUid),
 }
 
@@ -48,15 +48,15 @@ pub trait Finding {
     fn is_news(&self) -> bool;
 }
 
-struct Job<T> {
-    name: &'static str,
-    work: Box<dyn FnOnce() -> T + Send>,
+struct Job {
+    task: Task,
+    end: Arc<Mutex<End>>,
 }
 
 #[derive(Default)]
-struct Queue<T> {
+struct Queue {
     running: Option<Running>,
-    waiting: VecDeque<Job<T>>,
+    waiting: VecDeque<Job>,
 }
 
 struct Running {
@@ -86,7 +86,8 @@ pub struct Underway {
 }
 
 pub struct Workers<T> {
-    lanes: BTreeMap<Lane, Queue<T>>,
+    lanes: BTreeMap<Lane, Queue>,
+    crew: Crew,
     sender: Sender<(Lane, T)>,
     receiver: Receiver<(Lane, T)>,
     waker: Waker,
@@ -97,13 +98,26 @@ impl<T: Finding + Send + 'static> Workers<T> {
     /// `waker` is woken whenever an outcome is ready.
     pub fn new(waker: Waker) -> Workers<T> {
         let (sender, receiver) = channel();
-        Workers { lanes: BTreeMap::new(), sender, receiver, waker, retry_at: None }
+        Workers { lanes: BTreeMap::new(), crew: Crew::default(), sender, receiver, waker, retry_at: None }
     }
 
     /// Runs `work` as soon as the lane is free.
     pub fn submit(&mut self, lane: Lane, name: &'static str, now: Mono, work: impl FnOnce() -> T + Send + 'static) {
-        let queue = self.lanes.entry(lane.clone()).or_insert_with(|| Queue { running: None, waiting: VecDeque::new() });
-        queue.waiting.push_back(Job { name, work: Box::new(work) });
+        let end = Arc::<Mutex<End>>::default();
+        let (sender, waker, key, ending) = (self.sender.clone(), self.waker.clone(), lane.clone(), Arc::clone(&end));
+        let work = move || {
+            let outcome = work();
+            let news = outcome.is_news();
+            let mut end = locked(&ending);
+            // The receiver outlives every worker but at the agent's own exit.
+            let _ = sender.send((key, outcome));
+            end.told = true;
+            if news || end.awaited {
+                waker.wake();
+            }
+        };
+        let queue = self.lanes.entry(lane.clone()).or_default();
+        queue.waiting.push_back(Job { task: Task { name, work: Box::new(work) }, end });
         if let Some(running) = &queue.running {
             let mut end = locked(&running.end);
             end.awaited = true;
@@ -160,39 +174,20 @@ impl<T: Finding + Send + 'static> Workers<T> {
         if queue.running.is_some() {
             return;
         }
-        let Some(job) = queue.waiting.pop_front() else {
+        let Some(Job { task, end }) = queue.waiting.pop_front() else {
             self.lanes.remove(lane);
             return;
         };
-        let name = job.name;
-        let end = Arc::<Mutex<End>>::default();
+        let name = task.name;
+        locked(&end).awaited = !queue.waiting.is_empty();
         queue.running = Some(Running { name, since: now, end: Arc::clone(&end) });
-        let (sender, waker, key) = (self.sender.clone(), self.waker.clone(), lane.clone());
-        // Shared until the thread takes it, so that a thread that cannot be started takes no job along.
-        let order = Arc::new(Mutex::new(Some(job)));
-        let taken = Arc::clone(&order);
-        let spawned = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            let job = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let Some(job) = job else { return };
-            let outcome = (job.work)();
-            let news = outcome.is_news();
-            let mut end = locked(&end);
-            // The receiver outlives every worker but at the agent's own exit.
-            let _ = sender.send((key, outcome));
-            end.told = true;
-            if news || end.awaited {
-                waker.wake();
-            }
-        });
-        if let Err(error) = spawned {
+        if let Err((task, error)) = self.crew.take(task) {
             if self.retry_at.is_none() {
                 log::error!("cannot start a worker thread for {name}: {error}; trying again");
             }
             self.retry_at = Some(now + RETRY);
             queue.running = None;
-            queue.waiting.extend(order.lock().unwrap_or_else(PoisonError::into_inner).take());
-            // It was the first.
-            queue.waiting.rotate_right(1);
+            queue.waiting.push_front(Job { task, end });
         }
     }
 }
