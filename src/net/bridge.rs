@@ -32,6 +32,8 @@ pub enum NetError {
     NoAddress(Subnet),
     #[error("{0} exists and is not a bridge of pinlet's")]
     Foreign(String),
+    #[error("the pod's network namespace has a link {POD_LINK} that pinlet did not make")]
+    Occupied,
     #[error("cannot switch on IP forwarding ({IP_FORWARD})")]
     Forwarding(#[source] io::Error),
     /// The usual cause is a kernel without nf_tables.
@@ -127,26 +129,53 @@ impl Bridge {
     ) -> Result<Attachment, NetError> {
         let bridge = self.ensure_bridge(route)?;
         self.ensure_table(written)?;
-        let namespace = File::open(netns).map_err(|source| NetError::Enter { pin: netns.to_owned(), source })?;
-        forget_earlier_link(netns)?;
-        let mut used: BTreeSet<Ipv4Addr> = ports(route, bridge.index)?.iter().filter_map(address_of_port).collect();
-        used.extend(taken.iter().filter_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None }));
-        let ip = self.subnet.choose(key, &used).ok_or(NetError::NoAddress(self.subnet))?;
+        let ip = match self.add_link(route, &bridge, netns, key, taken) {
+            // An attach that was cut short leaves a link in the pod's namespace, which may hold the last address.
+            Ok(None) | Err(NetError::NoAddress(_)) => {
+                forget_earlier_link(netns)?;
+                self.add_link(route, &bridge, netns, key, taken)?.ok_or(NetError::Occupied)?
+            }
+            added => added?.ok_or(NetError::Occupied)?,
+        };
         let veth = plan::veth_name(ip);
-        let (host_end, pod_end) = (plan::mac(MacOf::HostEnd, ip), plan::mac(MacOf::PodEnd, ip));
-        // Nobody holds this address, so a link of that name is the leaving of a pod that is gone.
-        delete_veth(route, &veth)?;
-        route
-            .add_veth((&veth, host_end), bridge.index, (POD_LINK, pod_end), namespace.as_fd())
-            .map_err(kernel("make the pod's link"))?;
-        let attachment =
-            Attachment { ip: ip.into(), bridge: self.name.clone(), veth: veth.clone(), mac: plan::show_mac(pod_end) };
         match set_up_link(route, netns, &veth, ip, self.subnet) {
-            Ok(()) => Ok(attachment),
+            Ok(()) => {
+                let mac = plan::show_mac(plan::mac(MacOf::PodEnd, ip));
+                Ok(Attachment { ip: ip.into(), bridge: self.name.clone(), veth, mac })
+            }
             Err(error) => {
                 let _ = delete_veth(route, &veth);
                 Err(error)
             }
+        }
+    }
+
+    /// The address whose link was made; `None` if the namespace has a link already.
+    fn add_link(
+        &self,
+        route: &mut RouteSocket,
+        bridge: &Link,
+        netns: &Path,
+        key: &PodKey,
+        taken: &[IpAddr],
+    ) -> Result<Option<Ipv4Addr>, NetError> {
+        let wrong = |source| NetError::Enter { pin: netns.to_owned(), source };
+        if !is_pinned(netns).map_err(wrong)? {
+            return Err(wrong(io::Error::new(io::ErrorKind::InvalidInput, "it is no namespace")));
+        }
+        let namespace = File::open(netns).map_err(wrong)?;
+        let mut used: BTreeSet<Ipv4Addr> = ports(route, bridge.index)?.iter().filter_map(address_of_port).collect();
+        used.extend(taken.iter().filter_map(|ip| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None }));
+        let ip = self.subnet.choose(key, &used).ok_or(NetError::NoAddress(self.subnet))?;
+        let veth = plan::veth_name(ip);
+        // Nobody holds this address, so a link of that name is the leaving of a pod that is gone.
+        delete_veth(route, &veth)?;
+        let host_end = (veth.as_str(), plan::mac(MacOf::HostEnd, ip));
+        let pod_end = (POD_LINK, plan::mac(MacOf::PodEnd, ip));
+        match route.add_veth(host_end, bridge.index, pod_end, namespace.as_fd()) {
+            Ok(()) => Ok(Some(ip)),
+            Err(error) if error.already_exists() => Ok(None),
+            Err(error) => Err(kernel("make the pod's link")(error)),
         }
     }
 
@@ -329,7 +358,6 @@ fn delete_veth(route: &mut RouteSocket, name: &str) -> Result<(), NetError> {
     ignore_missing(route.delete_link(link.index)).map_err(kernel("remove the pod's link"))
 }
 
-/// An attach that was cut short leaves a link in the pod's namespace.
 fn forget_earlier_link(netns: &Path) -> Result<(), NetError> {
     in_pod(netns, |pod| delete_veth(pod, POD_LINK))
 }
