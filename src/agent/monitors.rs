@@ -56,8 +56,13 @@ pub struct MonitorSet {
 }
 
 impl MonitorSet {
+    /// Where the next monitor will be.
+    pub fn next_slot(&self) -> u32 {
+        self.next + 1
+    }
+
     pub fn insert(&mut self, monitor: Monitor) -> u32 {
-        self.next += 1;
+        self.next = self.next_slot();
         self.slots.insert(self.next, monitor);
         self.next
     }

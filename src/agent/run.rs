@@ -293,7 +293,7 @@ impl Agent {
                 self.facts.push(Event::SandboxReady { uid: record.uid.clone(), ip: record.ip });
                 self.sandboxes.insert(record.uid.clone(), *record);
             }
-            Outcome::StartPrepared(start) => self.spawn(*start, now),
+            Outcome::StartPrepared(start) => self.go(*start, now),
             Outcome::Scanned { result, .. } => self.take_scan(result, now),
             Outcome::Decoded(decoded) => self.take_decoded(&decoded.0, decoded.1, now),
             Outcome::Preloaded(report) => self.take_preloads(report, now),

@@ -1,8 +1,9 @@
-//! The loop's side of monitors: spawning one, hearing its report, and noticing its end.
+//! The loop's side of monitors: telling one to go, hearing its report, and noticing its end.
 
 use super::exits;
 use super::monitors::{Monitor, REPORT_DEADLINE, Stage};
 use super::node;
+use super::outcome::Outcome;
 use super::run::{Agent, Token};
 use super::start::PreparedStart;
 use super::worker::Lane;
@@ -12,59 +13,55 @@ use crate::model::observed::{RunningContainer, StartFailure, StartFailureReason}
 use crate::model::time::Now;
 use crate::reconcile::event::Event;
 use crate::runtime::record::{self, Intent};
-use crate::runtime::spawn::{self, Report};
+use crate::runtime::spawn::{self, Report, Spawned};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
-enum SpawnError {
-    #[error(transparent)]
-    Monitor(#[from] spawn::SpawnError),
+enum GoError {
     #[error("cannot write the intent record of {id}")]
     Intent { id: ContainerId, source: io::Error },
     #[error("cannot watch the monitor of {id}")]
     Watch { id: ContainerId, source: io::Error },
-    #[error("the monitor of {id} does not listen")]
-    Go { id: ContainerId, source: io::Error },
 }
 
 impl Agent {
-    /// INVARIANT: intent, spawn, intent with the monitor's pid, go; in this order.
-    pub(super) fn spawn(&mut self, start: PreparedStart, now: Now) {
-        // The pod may have begun to stop while its start was being prepared: the core waits for an answer all the same.
-        let intent = start.intent.clone();
-        if let Err(error) = self.try_spawn(start, now) {
+    /// Lets a monitor begin. The pod may have begun to stop while its start was being prepared: the core waits for an
+    /// answer all the same. INVARIANT: the record names the monitor before that is told to go.
+    pub(super) fn go(&mut self, start: PreparedStart, now: Now) {
+        let PreparedStart { dir, mut intent, monitor } = start;
+        intent.monitor = Some(monitor.process);
+        let written = record::write_intent(&dir, &intent);
+        let named = written.map_err(|source| GoError::Intent { id: intent.id.clone(), source });
+        if let Err(error) = named.and_then(|()| self.watch_new(&monitor, &intent)) {
             log::error!("{}/{} container {}: {}", intent.namespace, intent.pod_name, intent.container, chain(&error));
             self.facts.push(start_failed(&intent, StartFailureReason::CreateContainerError, chain(&error)));
+            self.workers.submit(Lane::Pod(intent.pod_uid), "dismiss", now.mono, move || {
+                monitor.dismiss();
+                Outcome::Nothing
+            });
+            return;
         }
+        // A monitor that is gone already is heard of by its pidfd.
+        if let Err(error) = spawn::send_go(&monitor.handshake) {
+            log::warn!("container {}: its monitor does not listen: {error}", intent.id);
+        }
+        let Spawned { process: _, pidfd, handshake } = monitor;
+        let stage = Stage::Starting { deadline: now.mono + REPORT_DEADLINE };
+        self.monitors.insert(Monitor { intent, dir, pidfd, handshake: Some(handshake), stage });
     }
 
-    fn try_spawn(&mut self, start: PreparedStart, now: Now) -> Result<(), SpawnError> {
-        let PreparedStart { launch, mut intent } = start;
-        let spawned = spawn::spawn_monitor(&self.node.me, &self.node.hierarchies, &launch)?;
-        intent.monitor = Some(spawned.process);
-        let id = intent.id.clone();
-        record::write_intent(&launch.dir, &intent).map_err(|source| SpawnError::Intent { id: id.clone(), source })?;
-        let slot = self.monitors.insert(Monitor {
-            intent,
-            dir: launch.dir,
-            pidfd: spawned.pidfd,
-            handshake: Some(spawned.handshake),
-            stage: Stage::Starting { deadline: now.mono + REPORT_DEADLINE },
-        });
-        let Some(monitor) = self.monitors.get(slot) else { return Ok(()) };
-        let watched = self.poller.add(&monitor.pidfd, Token::Ended(slot).pack());
-        watched.map_err(|source| SpawnError::Watch { id: id.clone(), source })?;
-        if let Some(handshake) = &monitor.handshake {
-            let watched = self.poller.add(handshake, Token::Handshake(slot).pack());
-            watched.map_err(|source| SpawnError::Watch { id: id.clone(), source })?;
-            // A monitor that is gone already is heard of by its pidfd.
-            if let Err(source) = spawn::send_go(handshake) {
-                log::warn!("{}", chain(&SpawnError::Go { id, source }));
-            }
-        }
-        Ok(())
+    /// For the slot that the monitor will be put into.
+    fn watch_new(&self, monitor: &Spawned, intent: &Intent) -> Result<(), GoError> {
+        let slot = self.monitors.next_slot();
+        let ended = self.poller.add(&monitor.pidfd, Token::Ended(slot).pack());
+        let watched = ended.and_then(|()| self.poller.add(&monitor.handshake, Token::Handshake(slot).pack()));
+        watched.map_err(|source| {
+            // The first of the two may be watched; where it is not, there is nothing to be done either.
+            let _ = self.poller.remove(&monitor.pidfd);
+            GoError::Watch { id: intent.id.clone(), source }
+        })
     }
 
     /// An earlier agent's monitor goes on under this one.

@@ -1,7 +1,7 @@
 //! One start of one container: what a worker prepares on disk, and the order it becomes.
 //!
-//! INVARIANT: the intent record is written before the monitor is spawned, again with the monitor's pid, and only then
-//! is the monitor told to go; so no record without a pid ever became a container.
+//! INVARIANT: the intent record is written before the monitor is spawned, again with the monitor's pid by the loop, and
+//! only then is the monitor told to go; so no record without a pid ever became a container.
 
 use super::node::{Node, now};
 use super::outcome::Outcome;
@@ -14,8 +14,9 @@ use crate::model::pod::{Container, StaticPod};
 use crate::reconcile::event::Event;
 use crate::runtime::launch::{Launch, LaunchVolume, LogTarget};
 use crate::runtime::record::{self, Intent};
+use crate::runtime::spawn::{self, Spawned};
 use crate::runtime::spec::{self, SpecInput, SpecOutput};
-use crate::runtime::{host_facts, launch, termination};
+use crate::runtime::{host_facts, launch, stop_signal, termination};
 use crate::sys::{clock, file};
 use std::fs;
 use std::io;
@@ -38,11 +39,13 @@ pub struct StartOrder {
     pub ip: Option<IpAddr>,
 }
 
-/// Ready to be spawned by the loop.
+/// All is in place, and the monitor waits for the loop's word.
 #[derive(Debug)]
 pub struct PreparedStart {
-    pub launch: Launch,
+    /// `<run-dir>/containers/<id>`.
+    pub dir: PathBuf,
     pub intent: Intent,
+    pub monitor: Spawned,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +61,11 @@ enum PrepareError {
     #[error(transparent)]
     Spec(#[from] spec::SpecError),
     #[error(transparent)]
-    Cgroup(#[from] crate::runtime::cgroup::CgroupError),
-    #[error(transparent)]
     Files(#[from] pod_files::FilesError),
     #[error("cannot make the termination message's file")]
     Termination(#[source] io::Error),
+    #[error(transparent)]
+    Monitor(#[from] spawn::SpawnError),
     #[error("container {0} is not in the pod")]
     NoContainer(ContainerName),
 }
@@ -75,27 +78,64 @@ impl PrepareError {
             | PrepareError::Write { .. }
             | PrepareError::Random(_)
             | PrepareError::HostName(_)
-            | PrepareError::Cgroup(_)
             | PrepareError::Files(_)
             | PrepareError::Termination(_)
+            | PrepareError::Monitor(_)
             | PrepareError::NoContainer(_) => StartFailureReason::CreateContainerError,
         }
     }
 }
 
-/// Worker: everything that a start needs on disk and in the run dir, up to the intent record.
+/// Worker: everything that a start needs on disk and in the run dir, and a monitor, which gets ready meanwhile.
 pub fn prepare(node: &Node, order: &StartOrder) -> Outcome {
     let id = match clock::random_bytes().map_err(PrepareError::Random) {
         Ok(bytes) => ContainerId::from_bytes(bytes),
         Err(error) => return refused(order, ContainerId::from_bytes([0; 32]), &error),
     };
-    match lay_out(node, order, &id) {
-        Ok(prepared) => Outcome::StartPrepared(Box::new(prepared)),
+    let prepared = begin(node, order, &id).and_then(|start| match lay_out(node, order, &id, &start) {
+        Ok(()) => Ok(start),
+        Err(error) => {
+            start.monitor.dismiss();
+            Err(error)
+        }
+    });
+    match prepared {
+        Ok(start) => Outcome::StartPrepared(Box::new(start)),
         Err(error) => {
             remove_leavings(node, order, &id);
             refused(order, id, &error)
         }
     }
+}
+
+/// The intent record, and the monitor.
+fn begin(node: &Node, order: &StartOrder, id: &ContainerId) -> Result<PreparedStart, PrepareError> {
+    let pod = &*order.pod;
+    let dir = node.paths.run_container(id);
+    make_dir(&dir, 0o700)?;
+    let root = &node.config.cgroup_root;
+    let intent = Intent {
+        version: record::VERSION,
+        boot_id: node.boot.clone(),
+        id: id.clone(),
+        pod_uid: pod.uid.clone(),
+        namespace: pod.key.namespace.clone(),
+        pod_name: pod.key.name.clone(),
+        container: order.container.clone(),
+        attempt: order.attempt,
+        cgroup_root: root.clone(),
+        cgroup_pod: node.pod_cgroup(pod),
+        monitor: None,
+        image: order.image.reference.clone(),
+        image_id: order.image.image_id.clone(),
+        stop_signal: stop_signal::parse(&order.image.config.stop_signal).unwrap_or(stop_signal::DEFAULT),
+        grace_seconds: pod.grace.as_secs(),
+        created: now(),
+        log: node.paths.container_log(&pod.key, &pod.uid, &order.container, order.attempt),
+    };
+    record::write_intent(&dir, &intent).map_err(|source| PrepareError::Write { path: dir.clone(), source })?;
+    let monitor = spawn::spawn_monitor(&node.me, &node.hierarchies, root, &dir)?;
+    Ok(PreparedStart { dir, intent, monitor })
 }
 
 fn refused(order: &StartOrder, id: ContainerId, error: &PrepareError) -> Outcome {
@@ -109,53 +149,26 @@ fn refused(order: &StartOrder, id: ContainerId, error: &PrepareError) -> Outcome
     }])
 }
 
-fn lay_out(node: &Node, order: &StartOrder, id: &ContainerId) -> Result<PreparedStart, PrepareError> {
+fn lay_out(node: &Node, order: &StartOrder, id: &ContainerId, start: &PreparedStart) -> Result<(), PrepareError> {
     let pod = &*order.pod;
     let container =
         pod.container(&order.container).ok_or_else(|| PrepareError::NoContainer(order.container.clone()))?;
-    let dir = node.paths.run_container(id);
-    make_dir(&dir, 0o700)?;
-    let log = node.paths.container_log(&pod.key, &pod.uid, &container.name, order.attempt);
-    if let Some(parent) = log.parent() {
+    let PreparedStart { dir, intent, .. } = start;
+    if let Some(parent) = intent.log.parent() {
         make_dir(parent, 0o755)?;
     }
-    drop_old_logs(&log, order.attempt);
+    drop_old_logs(&intent.log, order.attempt);
     let layer = node.paths.writable_layer(&pod.uid, &container.name, id);
     make_dir(&layer, 0o711)?;
 
     let pod_paths = node.pod_paths(&pod.uid);
     pod_files::refresh(node, pod, order.ip)?;
     termination::create(&pod_paths, &container.name, id).map_err(PrepareError::Termination)?;
-    let output = build_spec(node, order, container, id, &dir)?;
+    let output = build_spec(node, order, container, id, dir)?;
     for warning in &output.warnings {
         log::warn!("{} container {}: {warning}", pod.key, container.name);
     }
-    write_spec(&dir, &output)?;
-
-    let limits = output.limits;
-    let cgroup = node.cgroup_plan(pod, Some(id), limits);
-    for warning in node.hierarchies.ensure_pod(&cgroup)? {
-        log::warn!("{}: {warning}", pod.key);
-    }
-    let intent = Intent {
-        version: record::VERSION,
-        boot_id: node.boot.clone(),
-        id: id.clone(),
-        pod_uid: pod.uid.clone(),
-        namespace: pod.key.namespace.clone(),
-        pod_name: pod.key.name.clone(),
-        container: container.name.clone(),
-        attempt: order.attempt,
-        cgroup_root: cgroup.root.clone(),
-        cgroup_pod: cgroup.pod.clone(),
-        monitor: None,
-        image: order.image.reference.clone(),
-        image_id: order.image.image_id.clone(),
-        stop_signal: output.stop_signal,
-        grace_seconds: pod.grace.as_secs(),
-        created: now(),
-        log: log.clone(),
-    };
+    write_spec(dir, &output)?;
     let launch = Launch {
         version: launch::VERSION,
         id: id.clone(),
@@ -170,17 +183,17 @@ fn lay_out(node: &Node, order: &StartOrder, id: &ContainerId) -> Result<Prepared
         work: layer.join("work"),
         volumes: output.volumes.into_iter().map(|v| LaunchVolume { source: v.source, staging: v.staging }).collect(),
         user: output.user,
-        cgroup,
+        cgroup: node.cgroup_plan(pod, Some(id), output.limits),
         oom_score_adj: output.oom_score_adj,
         log: LogTarget {
-            path: log.clone(),
+            path: intent.log.clone(),
             max_bytes: node.config.container_log_max_bytes,
             max_files: node.config.container_log_max_files,
         },
     };
-    record::write_intent(&dir, &intent).map_err(|source| PrepareError::Write { path: dir.clone(), source })?;
-    link_log(node, pod, container, id, &log);
-    Ok(PreparedStart { launch, intent })
+    spawn::write_launch(&node.hierarchies, &launch)?;
+    link_log(node, pod, container, id, &intent.log);
+    Ok(())
 }
 
 fn build_spec(

@@ -42,11 +42,10 @@ pub fn main(dir: &Path) -> ! {
     let Ok(handshake) = process::adopt_fd(spawn::HANDSHAKE_FD) else { process::exit_now(2) };
     process::close_all_but(&[handshake.as_fd()]);
     process::raise_file_size();
-    let ready = get_ready(dir);
     if !handshake::wait_go(&handshake).unwrap_or(false) {
         process::exit_now(0);
     }
-    match ready {
+    match get_ready(dir) {
         Ok(monitor) => monitor.run(handshake),
         Err(message) => {
             let failure = Failure { stage: FailedStage::Create, message };
@@ -56,7 +55,7 @@ pub fn main(dir: &Path) -> ! {
     process::exit_now(0)
 }
 
-/// All that can fail before the agent's word, in words for the record.
+/// What has to work before anything is created.
 fn get_ready(dir: &Path) -> Result<Monitor, String> {
     process::drop_groups().map_err(|e| format!("supplementary groups cannot be dropped: {e}"))?;
     let LaunchFile { launch, hierarchies } =

@@ -29,7 +29,7 @@ pub enum RootfsError {
 }
 
 /// Enters a mount namespace of the caller's own that holds the volumes at their staging places, the directories of
-/// `needed` and of the container itself (`dir`, on the run dir), and no more of the host than its /proc and /dev.
+/// `needed` and of the container itself (`dir`, on the run dir), and no more of the host than its /proc.
 ///
 /// libcontainer reads about every mount there is a dozen times: a node's hundredth container starts as fast as its
 /// first. Without cgroup file systems it leaves cgroups alone, which are ours: an empty tmpfs at their place is what it
@@ -43,7 +43,7 @@ pub fn enter_namespace(dir: &Path, volumes: &[LaunchVolume], needed: &[PathBuf])
     let scratch = dir.join(SCRATCH);
     fs::create_dir_all(&scratch).map_err(RootfsError::Root)?;
     let mut kept = directories(needed, dir);
-    kept.extend([Path::new("/proc"), Path::new("/dev")]);
+    kept.push(Path::new("/proc"));
     change_root(&scratch, &kept).map_err(RootfsError::Root)?;
     fs::create_dir_all(CGROUP_FS).map_err(RootfsError::Root)?;
     for (volume, tree) in volumes.iter().zip(trees) {

@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The hidden role; the name that `ps` shows stands before it.
 pub const MONITOR_ROLE: &str = "internal-monitor";
@@ -35,13 +36,22 @@ pub struct Spawned {
     pub handshake: OwnedFd,
 }
 
-/// Writes `launch.json` and starts the monitor. It creates nothing before [`send_go`], and nothing at all if the
-/// handshake is dropped before. INVARIANT: the intent record is in place.
-pub fn spawn_monitor(image: &SelfImage, hierarchies: &Hierarchies, launch: &Launch) -> Result<Spawned, SpawnError> {
+/// What the monitor is told to run. INVARIANT: written before [`send_go`].
+pub fn write_launch(hierarchies: &Hierarchies, launch: &Launch) -> Result<(), SpawnError> {
     let file = LaunchFile { launch: launch.clone(), hierarchies: hierarchies.clone() };
-    file.write().map_err(SpawnError::Launch)?;
-    let birthplace = hierarchies.monitors_birthplace(&launch.cgroup.root)?;
-    let dir = CString::new(launch.dir.as_os_str().as_bytes()).map_err(|e| SpawnError::Launch(e.into()))?;
+    file.write().map_err(SpawnError::Launch)
+}
+
+/// Starts the monitor of the container whose directory is `dir`. It reads and creates nothing before [`send_go`], and
+/// nothing at all if the handshake is dropped before. INVARIANT: the intent record is in place.
+pub fn spawn_monitor(
+    image: &SelfImage,
+    hierarchies: &Hierarchies,
+    cgroup_root: &Path,
+    dir: &Path,
+) -> Result<Spawned, SpawnError> {
+    let birthplace = hierarchies.monitors_birthplace(cgroup_root)?;
+    let dir = CString::new(dir.as_os_str().as_bytes()).map_err(|e| SpawnError::Start(e.into()))?;
     let role = CString::new(MONITOR_ROLE).unwrap_or_default();
     let name = CString::new(MONITOR_NAME).unwrap_or_default();
 
@@ -53,4 +63,14 @@ pub fn spawn_monitor(image: &SelfImage, hierarchies: &Hierarchies, launch: &Laun
     let start_ticks = spawn::start_ticks(child.pid).map_err(SpawnError::Start)?;
     let process = ProcessRef { pid: Pid(child.pid), start_ticks };
     Ok(Spawned { process, pidfd: child.pidfd, handshake: ours })
+}
+
+impl Spawned {
+    /// Ends a monitor that was not told to go, and reaps it. Blocks for the moment that it takes.
+    pub fn dismiss(self) {
+        drop(self.handshake);
+        if let Err(error) = spawn::wait(&self.pidfd) {
+            log::warn!("monitor {}: {error}", self.process.pid.0);
+        }
+    }
 }

@@ -170,7 +170,10 @@ impl<'h> Setup<'h> {
     pub fn spawn(self) -> Container<'h> {
         fs::create_dir_all(&self.launch.dir).unwrap();
         fs::write(self.launch.dir.join("config.json"), self.spec.to_string()).unwrap();
-        let spawned = spawn::spawn_monitor(&self.host.image, &self.host.hierarchies, &self.launch).unwrap();
+        let Launch { dir, cgroup, .. } = &self.launch;
+        let hierarchies = &self.host.hierarchies;
+        let spawned = spawn::spawn_monitor(&self.host.image, hierarchies, &cgroup.root, dir).unwrap();
+        spawn::write_launch(hierarchies, &self.launch).unwrap();
         Container { host: self.host, launch: self.launch, spawned, ended: None }
     }
 

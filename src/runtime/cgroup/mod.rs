@@ -117,10 +117,11 @@ impl Hierarchies {
         Ok(warnings)
     }
 
-    /// The container's own cgroup, in the pod's.
+    /// The container's own cgroup, in the pod's, which is mostly there.
     pub fn create_leaf(&self, plan: &CgroupPlan) -> Result<Vec<String>, CgroupError> {
-        let warnings = self.ensure_pod(plan)?;
         let leaf = plan.leaf_path();
+        let pod_is_there = self.all.iter().all(|hierarchy| hierarchy.at(&plan.pod_path()).is_dir());
+        let warnings = if pod_is_there { Vec::new() } else { self.ensure_pod(plan)? };
         for hierarchy in &self.all {
             make_below(hierarchy, &leaf)?;
         }
