@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const DEFAULT_NAMESPACE: &str = "default";
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
 const ANNOTATION_HASH: &str = "kubernetes.io/config.hash";
 const ANNOTATION_SOURCE: &str = "kubernetes.io/config.source";
 /// Only a kubelet may set these; in a file they are leavings of a copied mirror pod.

@@ -1,7 +1,7 @@
 //! Kubernetes' rules for names, with its own words for what breaks them (apimachinery: `util/validation`).
 
 const LABEL_MAX: usize = 63;
-const SUBDOMAIN_MAX: usize = 253;
+pub(super) const SUBDOMAIN_MAX: usize = 253;
 const PORT_NAME_MAX: usize = 15;
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \

@@ -1,6 +1,7 @@
 //! Kubernetes' validation of what is supported here, with its paths and its words
 //! (`pkg/apis/core/validation/validation.go`). Sees the pod after defaults, with the name that users will see.
 
+use super::admit::DEFAULT_NAMESPACE;
 use super::names;
 use super::quantity::Quantity;
 use super::report::Report;
@@ -14,6 +15,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+/// Of every file system that Linux knows.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// A UID that is made of the manifest: 32 hex digits.
+const UID_BYTES: usize = 32;
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// The kernel knows no larger user or group, and no larger port.
 const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
@@ -66,11 +71,27 @@ fn choice(report: &mut Report<'_>, path: &Path, value: Option<&str>, supported: 
     }
 }
 
+/// The kubelet admits such a pod and then never gets beyond ContainerCreating.
+fn log_directory_bytes(meta: &ObjectMeta, full_name: &str) -> usize {
+    let length = |text: &Option<String>, otherwise: usize| {
+        text.as_deref().map(str::len).filter(|length| *length > 0).unwrap_or(otherwise)
+    };
+    length(&meta.namespace, DEFAULT_NAMESPACE.len()) + full_name.len() + length(&meta.uid, UID_BYTES) + 2
+}
+
 fn metadata(report: &mut Report<'_>, meta: &ObjectMeta, full_name: &str) {
     let path = Path::root().field("metadata");
     match meta.name.as_deref() {
         None | Some("") => report.required(&path.field("name"), "name is needed for the pod"),
         Some(_) => each(report, &path.field("name"), full_name, names::subdomain(full_name)),
+    }
+    let log_dir = log_directory_bytes(meta, full_name);
+    if full_name.len() <= names::SUBDOMAIN_MAX && log_dir > FILE_NAME_BYTES_MAX {
+        let detail = format!(
+            "the pod's log directory, NAMESPACE_NAME_UID, would have a name of {log_dir} bytes, and no file name has \
+             more than {FILE_NAME_BYTES_MAX}"
+        );
+        report.invalid(&path.field("name"), full_name, &detail);
     }
     if let Some(namespace) = meta.namespace.as_deref() {
         each(report, &path.field("namespace"), namespace, names::label(namespace));

@@ -13,6 +13,7 @@ pub(super) fn explain(text: &str, display: &str, line: u32, column: u32) -> Prob
     if about_keys && let Some(problem) = missing_space_above(text, line) {
         return problem;
     }
+    let (line, column) = within(text, line, column);
     let mut problem = Problem {
         kind: Kind::Syntax,
         line,
@@ -29,6 +30,18 @@ pub(super) fn explain(text: &str, display: &str, line: u32, column: u32) -> Prob
         problem.message = "nested too deeply".to_owned();
     }
     problem
+}
+
+/// The place if it is one of the text, else the text's end: the scanner ends lines at characters that no editor does
+/// (U+0085, U+2028, a carriage return alone), and complains of what is missing beyond the last.
+fn within(text: &str, line: u32, column: u32) -> (u32, u32) {
+    // After the last line feed there is one more, empty line.
+    let lines: Vec<&str> = text.split('\n').collect();
+    let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
+    let shown = line.min(count);
+    let width = lines.get(shown as usize - 1).map_or(0, |l| l.chars().count());
+    let end = u32::try_from(width).unwrap_or(u32::MAX).saturating_add(1);
+    (shown, if line > count { end } else { column.min(end) })
 }
 
 fn missing_space_above(text: &str, line: u32) -> Option<Problem> {
@@ -76,6 +89,17 @@ pub(super) fn key_without_space(text: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_beyond_the_text_is_its_end() {
+        assert_eq!(within("a: b\ncd\n", 2, 2), (2, 2));
+        assert_eq!(within("a: b\ncd\n", 3, 1), (3, 1));
+        assert_eq!(within("a: b\ncd", 3, 1), (2, 3));
+        assert_eq!(within("a\u{2028}b: [", 2, 5), (1, 7));
+        assert_eq!(within("a: b", 1, 80), (1, 5));
+        assert_eq!(within("", 1, 1), (1, 1));
+        assert_eq!(within("", 2, 1), (1, 1));
+    }
 
     #[test]
     fn only_a_word_and_a_value_without_a_space_between_count() {
