@@ -217,8 +217,15 @@ fn a_living_agent_outlives_the_wiping_of_its_run_dir() {
         expect(pids.iter().all(|p| host::is_alive(*p)), || format!("{pids:?}"))
     });
     assert_eq!(monitors(&node).len(), 2, "nothing doubles");
+    let echo = |pod: &str| node.verb(&["exec", pod, "--", "echo", "still here"]).ok().stdout;
+    wait_for("exec finds its files again", PATIENCE, || {
+        let outcome = node.verb(&["exec", "own", "--", "true"]);
+        expect(outcome.code == 0, || format!("{outcome:?}"))
+    });
+    assert_eq!([echo("own"), echo("host")], ["still here\n"; 2]);
     node.crash_agent();
     node.start_agent();
+    assert_eq!(node.verb(&["exec", "own", "--", "echo", "still here"]).ok().stdout, "still here\n");
     let after = [node.wait_running("own"), node.wait_running("host")].map(|p| identity(&node, &p));
     assert_eq!(before, after, "the rewritten records are enough for the next agent");
     node.remove("own.yaml");

@@ -262,6 +262,30 @@ fn explain_lists_every_manifest_with_its_state() {
 }
 
 #[test]
+fn a_pod_without_a_place_says_so_to_every_verb() {
+    let node = Setup::default().flag("--max-pods=1").start();
+    node.put_pod(&Pod::idle("first"));
+    node.wait_running("first");
+    node.put_pod(&Pod::idle("second"));
+    node.wait_pod("second", "is listed", |p| p.phase() == "Pending");
+    let why = "the node has as many pods as --max-pods allows (1)";
+    for verb in [&["logs", "second"][..], &["exec", "second", "--", "true"], &["explain", "second"]] {
+        let out = node.verb(verb).code(1);
+        assert!(out.stderr.contains(why) || out.stdout.contains(why), "{verb:?}: {out:?}");
+    }
+}
+
+#[test]
+fn what_stop_pods_means_is_explained_once() {
+    let node = Node::start();
+    node.put_pod(&Pod::idle("app"));
+    node.wait_running("app");
+    node.verb(&["stop-pods"]).ok();
+    let out = node.verb(&["explain", "app"]).code(1);
+    assert_eq!(out.stdout.matches("stop-pods was called").count(), 1, "{out:?}");
+}
+
+#[test]
 fn explain_without_an_agent_says_so_and_checks_offline() {
     let mut node = Node::start();
     node.put_pod(&Pod::idle("app"));
@@ -359,6 +383,7 @@ fn wrong_usage_is_exit_code_two() {
     for (args, word) in [
         (&["--no-such-flag"][..], "no-such-flag"),
         (&["get", "nonsense"], "nonsense"),
+        (&["get", "--nonsense"], "Usage: pinlet get "),
         (&["frobnicate"], "frobnicate"),
         (&["run", "--pod-cidr=nonsense"], "pod-cidr"),
         (&["run", "--kubeconfig=/x"], "not built yet: --kubeconfig"),

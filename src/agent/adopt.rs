@@ -19,6 +19,7 @@ use crate::model::pod::StaticPod;
 use crate::model::time::{Now, Wall};
 use crate::reconcile::event::{AdoptedPod, AdoptedSandbox};
 use crate::reconcile::memo::{self, Found};
+use crate::runtime::exec_files::ExecFiles;
 use crate::runtime::record::{self, ExitRecord, FailedStage, Intent};
 use crate::runtime::sandbox::{self, SandboxRecord};
 use crate::sys::{poll, spawn};
@@ -149,6 +150,7 @@ fn read_trace(node: &Node, dir: &Path) -> Option<Trace> {
                 pidfd,
                 handshake: None,
                 stage: Stage::Running { init: started.init },
+                exec_files: ExecFiles::open(dir),
             };
             (Found::Running(running), Some(monitor))
         }

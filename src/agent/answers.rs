@@ -136,10 +136,22 @@ impl Agent {
 
     fn container(&self, pod: &PodKey, container: &str) -> Result<(&PodState, ContainerName), Answer> {
         let not_found = |message: String| Answer::Refused { status: 404, message };
-        let state = self.core.pod_by_key(pod).ok_or_else(|| Answer::no_such_pod(&pod.name))?;
+        let state = self.core.pod_by_key(pod).ok_or_else(|| self.why_not_there(pod, container))?;
         let name = ContainerName::new(container).filter(|name| state.container(name).is_some());
         let name = name.ok_or_else(|| not_found(format!("container {container:?} not found in pod {:?}", pod.name)))?;
         Ok((state, name))
+    }
+
+    /// A pod that has no place yet is listed, and says so here too.
+    fn why_not_there(&self, pod: &PodKey, container: &str) -> Answer {
+        match self.core.waiting().find(|waiting| waiting.wanted.pod.key == *pod) {
+            None => Answer::no_such_pod(&pod.name),
+            Some(waiting) => {
+                let why = status::waiting_reason(&waiting.why);
+                let message = format!("container {container:?} in pod {:?} has not started: the pod {why}", pod.name);
+                Answer::Refused { status: 400, message }
+            }
+        }
     }
 }
 

@@ -98,6 +98,8 @@ impl Agent {
             }
         }
         if !ok {
+            // The node's note says it with the marker's path, and what to do.
+            reasons.retain(|reason| reason.text != status::STOPPED_MESSAGE);
             reasons.extend(self.notes(now));
         }
         ExplainReport { manifest, ok, reasons, stages }

@@ -5,6 +5,7 @@
 
 use crate::model::id::{ContainerId, ContainerName, PodUid, ProcessRef};
 use crate::model::time::Mono;
+use crate::runtime::exec_files::ExecFiles;
 use crate::runtime::record::Intent;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -36,6 +37,8 @@ pub struct Monitor {
     /// Gone after the report, and never there for an adopted monitor.
     pub handshake: Option<OwnedFd>,
     pub stage: Stage,
+    /// Of a container that runs.
+    pub exec_files: ExecFiles,
 }
 
 impl Monitor {

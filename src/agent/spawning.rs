@@ -12,6 +12,7 @@ use crate::model::id::ContainerId;
 use crate::model::observed::{RunningContainer, StartFailure, StartFailureReason};
 use crate::model::time::Now;
 use crate::reconcile::event::Event;
+use crate::runtime::exec_files::ExecFiles;
 use crate::runtime::record::{self, Intent};
 use crate::runtime::spawn::{self, Report, Spawned};
 use std::io;
@@ -49,7 +50,8 @@ impl Agent {
         }
         let Spawned { process: _, pidfd, handshake } = monitor;
         let stage = Stage::Starting { deadline: now.mono + REPORT_DEADLINE };
-        self.monitors.insert(Monitor { intent, dir, pidfd, handshake: Some(handshake), stage });
+        let exec_files = ExecFiles::default();
+        self.monitors.insert(Monitor { intent, dir, pidfd, handshake: Some(handshake), stage, exec_files });
     }
 
     /// For the slot that the monitor will be put into.
@@ -97,6 +99,7 @@ impl Agent {
                     log::warn!("{}/{} container {}: {warning}", intent.namespace, intent.pod_name, intent.container);
                 }
                 monitor.stage = Stage::Running { init };
+                monitor.exec_files = ExecFiles::open(&monitor.dir);
                 let running = running_container(&monitor.intent, init, started_at, user);
                 self.facts.push(Event::Started {
                     uid: monitor.uid().clone(),

@@ -28,12 +28,12 @@ use crate::runtime::run_dir::{self, RunDirError};
 use crate::server::listen::{Server, ServerError};
 use crate::server::query::Asker;
 use crate::sys::child::SelfImage;
-use crate::sys::clock;
 use crate::sys::file::Lock;
 use crate::sys::memory::Code;
 use crate::sys::poll::{Poller, Waker};
 use crate::sys::signal::Signals;
 use crate::sys::watch::Watcher;
+use crate::sys::{clock, process};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -88,6 +88,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(config: Config) -> Result<(), StartError> {
     // INVARIANT: signals are blocked before the first thread, the logger's, starts.
     let signals = Signals::take_over().map_err(system("take over signals"))?;
+    process::raise_open_files();
     logger::init(config.verbosity).map_err(system("start the logger"))?;
     for warning in &config.warnings {
         log::warn!("{warning}");

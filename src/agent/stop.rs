@@ -66,11 +66,12 @@ impl Agent {
         }
     }
 
-    /// Stats on a tmpfs, one for each container and sandbox.
+    /// Stats on a tmpfs, a few for each container and sandbox.
     fn records_are_there(&self) -> bool {
-        let mut monitors = self.monitors.iter().map(|(_, monitor)| &monitor.dir);
+        let mut monitors = self.monitors.iter().map(|(_, monitor)| monitor);
         let mut sandboxes = self.settled_sandboxes().map(|record| self.node.paths.run_pod(&record.uid));
-        monitors.all(|dir| record::has_intent(dir)) && sandboxes.all(|dir| sandbox::is_recorded(&dir))
+        monitors.all(|m| record::has_intent(&m.dir) && m.exec_files.are_in(&m.dir))
+            && sandboxes.all(|dir| sandbox::is_recorded(&dir))
     }
 
     /// Without those that a worker is making or taking away.
@@ -99,7 +100,8 @@ impl Agent {
         for (_, monitor) in self.monitors.iter() {
             let mended = std::fs::create_dir_all(&monitor.dir)
                 .and_then(|()| crate::runtime::record::write_intent(&monitor.dir, &monitor.intent))
-                .and_then(|()| self.mend_started(monitor));
+                .and_then(|()| self.mend_started(monitor))
+                .and_then(|()| monitor.exec_files.restore(&monitor.dir));
             if let Err(error) = mended {
                 log::error!("cannot write the records of {} again: {error}", monitor.intent.id);
             }

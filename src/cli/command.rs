@@ -41,6 +41,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// All verbs.
 pub fn command() -> Command {
     Command::new("pinlet")
+        .bin_name("pinlet")
         .no_binary_name(true)
         .about("Runs the static pods of a directory; `pinlet run --help` for the agent's flags")
         .version(env!("CARGO_PKG_VERSION"))

@@ -23,7 +23,7 @@ const LONG: Duration = Duration::from_secs(5);
 const ID_PREFIX: &str = "pinlet://";
 const SEEN_ANNOTATION: &str = "kubernetes.io/config.seen";
 const STOPPED_REASON: &str = "Stopped";
-const STOPPED_MESSAGE: &str = "stop-pods was called: nothing is started until its marker is gone";
+pub const STOPPED_MESSAGE: &str = "stop-pods was called: nothing is started until its marker is gone";
 
 /// The whole object: the manifest as admitted, what the node adds to it, and the status.
 pub fn pod_object(pod: &PodState, node: &NodeState, now: Now) -> v1::Pod {

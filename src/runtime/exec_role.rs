@@ -6,6 +6,7 @@
 
 use super::creator::{CONFIG, STATE, plain};
 use super::exec::{Answer, ORDER_BYTES_MAX, Order};
+use super::exec_files::STATE_FILES;
 use super::executor::ReportingExecutor;
 use super::launch::{Launch, LaunchFile};
 use super::progress::Progress;
@@ -107,7 +108,7 @@ fn prepare_own_dir(launch: &Launch, order: &Order) -> Result<(PathBuf, u32), Str
         .and_then(|()| mount::tmpfs(&own, "mode=700,size=4m", true))
         .and_then(|()| fs::create_dir(own.join(STATE)))
         .and_then(|()| {
-            ["state.json", "youki_config.json"]
+            STATE_FILES
                 .iter()
                 .try_for_each(|file| fs::copy(launch.dir.join(STATE).join(file), own.join(STATE).join(file)).map(drop))
         });

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub const VERSION: u32 = 1;
-const FILE: &str = "launch.json";
+pub(super) const FILE: &str = "launch.json";
 
 /// One start of one container. The OCI spec lies beside it as `<dir>/config.json`: without `linux.resources`, with
 /// `root.path` = `rootfs` and `process.user` left 0:0, which the creator resolves from [`Launch::user`].

@@ -23,6 +23,7 @@ mod creator;
 pub mod crilog;
 pub mod devices;
 pub mod exec;
+pub mod exec_files;
 pub mod exec_role;
 mod executor;
 pub mod handshake;

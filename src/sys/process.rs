@@ -200,6 +200,14 @@ pub fn raise_file_size() {
     }
 }
 
+/// As many open files as the hard limit allows: an agent holds a dozen for each container.
+pub fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 /// True if the effective user may execute the file.
 pub fn may_execute(path: &CStr) -> bool {
     // SAFETY: reads a NUL-terminated path.
