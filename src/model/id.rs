@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
+    ($(#[$attribute:meta])* $name:ident) => {
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        $(#[$attribute])*
         pub struct $name(String);
 
         impl $name {
@@ -26,16 +25,35 @@ macro_rules! text_id {
     };
 }
 
+/// Reading one from a record goes through its constructor: paths are made of it, and a damaged record may say `..`.
+macro_rules! read_checked {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = String;
+            fn try_from(text: String) -> Result<$name, String> {
+                $name::new(&text).ok_or_else(|| format!(concat!("{:?} is no ", stringify!($name)), text))
+            }
+        }
+    };
+}
+
+read_checked!(PodUid);
+read_checked!(ContainerName);
+read_checked!(ContainerId);
+
 text_id! {
     /// A pod's UID: `metadata.uid` of the manifest (`[A-Za-z0-9-]{1,64}`), else 32 hex digits (contract 3).
+    #[serde(try_from = "String")]
     PodUid
 }
 text_id! {
     /// A container's name within its pod: a DNS-1123 label.
+    #[serde(try_from = "String")]
     ContainerName
 }
 text_id! {
     /// 64 lower-case hex digits, new for every start of a container.
+    #[serde(try_from = "String")]
     ContainerId
 }
 text_id! {
