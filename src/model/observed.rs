@@ -17,7 +17,8 @@ impl ExitStatus {
     pub fn code(self) -> i32 {
         match self {
             ExitStatus::Code(code) => code,
-            ExitStatus::Signal(signal) => 128 + signal,
+            // A damaged record may name any number.
+            ExitStatus::Signal(signal) => signal.saturating_add(128),
         }
     }
 }

@@ -46,7 +46,7 @@ impl Wall {
 
     /// Whole seconds since `earlier`, never negative.
     pub fn seconds_since(self, earlier: Wall) -> u64 {
-        u64::try_from((self.0 - earlier.0).max(0) / 1_000_000_000).unwrap_or(0)
+        u64::try_from(self.0.saturating_sub(earlier.0).max(0) / 1_000_000_000).unwrap_or(0)
     }
 }
 

@@ -122,7 +122,8 @@ pub fn adopt_container(
     let same_boot = memo.is_some_and(|(pod, _)| pod.boot == *boot);
     let kept = memo.map(|(_, container)| container);
     let (known_attempts, known_created) = kept.map_or((0, 0), |k| (k.next_attempt, k.created));
-    let used = found.iter().map(|f| f.attempt() + 1).max().unwrap_or(0);
+    // Saturating: a damaged record may give any number.
+    let used = found.iter().map(|f| f.attempt().saturating_add(1)).max().unwrap_or(0);
     let unseen = |f: &&Found| matches!(f, Found::NotCreated { .. }) && f.attempt() >= known_attempts;
     let not_created = u32::try_from(found.iter().filter(unseen).count()).unwrap_or(0);
     found.retain(|f| !matches!(f, Found::NotCreated { .. }));
@@ -139,7 +140,7 @@ pub fn adopt_container(
         state,
         next_attempt,
         // Every attempt after the memory was last written made a container, but for those that are known not to.
-        created: known_created + (next_attempt - known_attempts).saturating_sub(not_created),
+        created: known_created.saturating_add((next_attempt - known_attempts).saturating_sub(not_created)),
         backoff: kept.and_then(|k| k.backoff).filter(|_| same_boot),
     }
 }
