@@ -7,6 +7,9 @@
 
 pub mod error;
 
+#[cfg(test)]
+mod damage;
+
 pub mod model;
 
 pub mod reconcile;

@@ -243,6 +243,7 @@ fn is_lower_hex(b: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage::{Dice, damaged_text};
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -349,5 +350,41 @@ mod tests {
                 assert_eq!(Reference::parse(&reference.to_string()), Ok(reference), "{text:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_accepted_of_damaged_references_has_one_form_and_says_what_it_is_made_of() {
+        let whole = [
+            "busybox".to_owned(),
+            "index.docker.io/kalise/nodejs-web-app:latest".to_owned(),
+            format!("Registry.example:5000/a/b__c.d---e:Tag_1.2-3@sha256:{HEX}"),
+            format!("[2001:db8::1]:443/x@sha512:{HEX}{HEX}"),
+            format!("docker.io/library/{}:{}", "a".repeat(240), "t".repeat(128)),
+            HEX.to_owned(),
+        ];
+        let (mut accepted, mut refused) = (0, 0);
+        for seed in 0..20_000 {
+            let mut dice = Dice::new(seed);
+            let text = damaged_text(&whole[dice.roll(whole.len())], &mut dice);
+            match Reference::parse(&text) {
+                Ok(reference) => {
+                    accepted += 1;
+                    let shown = reference.to_string();
+                    assert_eq!(Reference::parse(&shown), Ok(reference.clone()), "{text:?} became {shown:?}");
+                    let tag = reference.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
+                    let digest = reference.digest().map(|digest| format!("@{digest}")).unwrap_or_default();
+                    assert_eq!(shown, format!("{}/{}{tag}{digest}", reference.domain(), reference.path()));
+                    // It becomes a path of a registry's and a line of a list.
+                    assert!(shown.bytes().all(|b| b.is_ascii_graphic()), "{shown:?}");
+                    assert!(reference.path().split('/').all(|part| !part.starts_with('.') && !part.is_empty()));
+                    assert!(reference.path().len() <= MAX_PATH_LEN, "{shown}");
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().starts_with(&format!("couldn't parse image name {text:?}: ")));
+                }
+            }
+        }
+        assert!(accepted > 2000 && refused > 2000, "{accepted} accepted, {refused} refused");
     }
 }
