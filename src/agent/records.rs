@@ -87,6 +87,10 @@ pub fn note(node: &Node, uid: &PodUid, record: &PodRecord, manifest: Option<&[u8
 
 /// `None`: there is none.
 pub fn read(node: &Node, uid: &PodUid) -> Result<Option<PodRecord>, RecordError> {
+    read_file(node.paths.pod_record(uid))
+}
+
+fn read_file(path: PathBuf) -> Result<Option<PodRecord>, RecordError> {
     #[derive(Deserialize)]
     struct Versions {
         version: u32,
@@ -96,7 +100,6 @@ pub fn read(node: &Node, uid: &PodUid) -> Result<Option<PodRecord>, RecordError>
     struct MemoVersion {
         version: u32,
     }
-    let path = node.paths.pod_record(uid);
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -109,4 +112,129 @@ pub fn read(node: &Node, uid: &PodUid) -> Result<Option<PodRecord>, RecordError>
         return Err(RecordError::Newer { path: path.clone(), version });
     }
     serde_json::from_slice(&bytes).map(Some).map_err(parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::{Dice, damaged};
+    use crate::manifest::decode::{self, DecodeRequest, Decoded, FieldValidation};
+    use crate::model::id::{BootId, ContainerId, Pid, ProcessRef};
+    use crate::model::observed::{ExitStatus, LinuxUser, RunningContainer, TerminatedReason, Termination};
+    use crate::model::time::{Mono, Now, Wall};
+    use crate::reconcile::event::BackoffMemo;
+    use crate::reconcile::memo::{self, ContainerMemo, Found, MemoState};
+
+    const NOW: Now = Now { mono: Mono(5_000_000_000), wall: Wall(1_700_000_100_000_000_000) };
+    const MANIFEST: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, labels: {a: b}}\nspec:\n  containers:\n\
+        \x20 - {name: c, image: x:1, command: [sh], env: [{name: A, value: é}], ports: [{containerPort: 80}]}\n\
+        \x20 - {name: d, image: y:2, resources: {limits: {cpu: 100m, memory: 64Mi}}}\n\
+        \x20 volumes: [{name: data, hostPath: {path: /srv}}, {name: shm, emptyDir: {medium: Memory}}]\n";
+
+    fn boot() -> BootId {
+        BootId::new("this")
+    }
+
+    fn termination(attempt: u32) -> Termination {
+        Termination {
+            id: ContainerId::from_bytes([9; 32]),
+            attempt,
+            status: ExitStatus::Code(3),
+            reason: TerminatedReason::Error,
+            message: "no such file".to_owned(),
+            started_at: Wall(1_700_000_000_000_000_000),
+            finished_at: Wall(1_700_000_001_000_000_000),
+            finished_mono: Mono(4_000_000_000),
+            image: "docker.io/library/y:2".to_owned(),
+            image_id: "sha256:abc".to_owned(),
+        }
+    }
+
+    fn running() -> RunningContainer {
+        RunningContainer {
+            id: ContainerId::from_bytes([7; 32]),
+            attempt: 4,
+            init: ProcessRef { pid: Pid(77), start_ticks: 88 },
+            started_at: Wall(1_700_000_002_000_000_000),
+            started_mono: Mono(4_500_000_000),
+            image: "docker.io/library/x:1".to_owned(),
+            image_id: "sha256:def".to_owned(),
+            stop_signal: 15,
+            user: Some(LinuxUser { uid: 1, gid: 2, groups: vec![2, 3] }),
+        }
+    }
+
+    fn record() -> PodRecord {
+        let request = DecodeRequest {
+            path: PathBuf::from("/etc/kubernetes/manifests/web.yaml"),
+            node_name: "n1".to_owned(),
+            field_validation: FieldValidation::Strict,
+        };
+        let decoded = decode::in_process(&request, MANIFEST.as_bytes());
+        let Decoded::Accepted { pod, .. } = decoded else { panic!("{decoded:?}") };
+        let container = |at: usize, state, last| ContainerMemo {
+            name: pod.containers[at].name.clone(),
+            next_attempt: 5,
+            created: 5,
+            backoff: Some(BackoffMemo { delay_ms: 10_000, last_update: Mono(4_000_000_000) }),
+            state,
+            last,
+            user: None,
+        };
+        let memo = DurableMemo {
+            version: memo::VERSION,
+            boot: boot(),
+            hash: pod.hash.clone(),
+            created: Wall(1_700_000_000_000_000_000),
+            started: Wall(1_700_000_000_000_000_000),
+            containers: vec![
+                container(0, MemoState::Running(running()), Some(termination(3))),
+                container(1, MemoState::Ended(termination(4)), None),
+            ],
+        };
+        PodRecord::new(&pod, memo)
+    }
+
+    /// What the next agent makes of a record, with and without anything in the run dir.
+    fn adopt(record: &PodRecord) {
+        for kept in &record.memo.containers {
+            for found in [vec![], vec![Found::Running(running())], vec![Found::Exited(termination(u32::MAX))]] {
+                for boot in [boot(), BootId::new("other")] {
+                    memo::adopt_container(&kept.name, Some((&record.memo, kept)), found.clone(), &boot, NOW);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pod_record_that_was_cut_or_damaged_is_a_record_or_an_error() {
+        let path = std::env::temp_dir().join(format!("pinlet-pod-record-{}.json", std::process::id()));
+        let whole = record().bytes();
+        let read = |bytes: &[u8]| {
+            fs::write(&path, bytes).expect("written");
+            let read = read_file(path.clone());
+            if let Err(error) = &read {
+                assert!(chain(error).contains(path.to_str().expect("text")), "{error}");
+            }
+            read.map(|found| found.expect("it is there"))
+        };
+        assert_eq!(read(&whole).expect("undamaged"), record());
+        for cut in 0..whole.len() {
+            assert!(matches!(read(&whole[..cut]), Err(RecordError::Parse { .. })), "{cut} bytes");
+        }
+        let (mut read_well, mut refused) = (0, 0);
+        for seed in 0..4000 {
+            let bytes = damaged(&whole, &mut Dice::new(seed));
+            match read(&bytes) {
+                Ok(record) => {
+                    adopt(&record);
+                    assert_eq!(read(&record.bytes()).expect("written by us"), record, "seed {seed}");
+                    read_well += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        fs::remove_file(&path).expect("it is there");
+        assert!(read_well > 400 && refused > 400, "{read_well} read, {refused} refused");
+    }
 }

@@ -40,4 +40,6 @@ mod trace;
 pub mod user;
 
 #[cfg(test)]
+mod damaged_records;
+#[cfg(test)]
 mod testing;
