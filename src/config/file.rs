@@ -233,6 +233,7 @@ impl<'de> Deserialize<'de> for RestartPeriod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage::{Dice, damaged};
 
     const HEAD: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
 
@@ -331,5 +332,73 @@ mod tests {
         let error = load(Path::new("/nonexistent/config.yaml")).expect_err("missing");
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("/nonexistent/config.yaml"));
+    }
+
+    /// Every key that does something, in each of the forms that YAML has, and some of those that do nothing.
+    const FULL: &str = "\
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+# A comment with é in it.
+staticPodPath: ../manifests/
+podLogsDir: \"/var/log/pods\"
+resolvConf: /run/systemd/resolve/resolv.conf
+fileCheckFrequency: 1m5s
+maxPods: 110
+podPidsLimit: 4096
+cpuCFSQuota: true
+cpuCFSQuotaPeriod: 100ms
+clusterDNS:
+- 10.96.0.10
+- 'fd00::a'
+clusterDomain: cluster.local
+containerLogMaxSize: 10Mi
+containerLogMaxFiles: 5
+crashLoopBackOff: &back
+  maxContainerRestartPeriod: 10s
+cgroupRoot: /k8s
+podCIDR: 10.85.0.0/16
+cgroupDriver: systemd
+evictionHard: {memory.available: \"100Mi\", 'nodefs.available': 10%}
+authentication: {anonymous: {enabled: false}, webhook: {cacheTTL: 0s}}
+port: 10250
+logging: |
+  several
+  lines
+";
+
+    #[test]
+    fn a_damaged_file_is_read_or_refused_by_name() {
+        let path = std::env::temp_dir().join(format!("pinlet-config-{}.yaml", std::process::id()));
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).expect("written");
+            load(&path)
+        };
+        let warnings = read(FULL.as_bytes()).expect("undamaged").warnings;
+        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        let (mut accepted, mut refused) = (0, 0);
+        let mut judge = |bytes: &[u8]| match read(bytes) {
+            Ok(loaded) => {
+                accepted += 1;
+                let named = |w: &String| w.contains(path.to_str().expect("text")) && w.contains(": ");
+                assert!(loaded.warnings.iter().all(named), "{:?}", loaded.warnings);
+            }
+            Err(error) => {
+                refused += 1;
+                let text = error.to_string();
+                let place = path.display().to_string();
+                let rest = text.split_once(&place).map(|(_, rest)| rest);
+                // The one key that is refused as such says its name only.
+                let named = rest.is_some_and(|rest| rest.len() > ":1:1: ".len()) || text.contains("staticPodURL");
+                assert!(named || matches!(error, ConfigError::Read { .. }), "{text:?} for {bytes:?}");
+            }
+        };
+        for cut in 0..FULL.len() {
+            judge(&FULL.as_bytes()[..cut]);
+        }
+        for seed in 0..3000 {
+            judge(&damaged(FULL.as_bytes(), &mut Dice::new(seed)));
+        }
+        std::fs::remove_file(&path).expect("it is there");
+        assert!(accepted > 300 && refused > 300, "{accepted} accepted, {refused} refused");
     }
 }

@@ -234,6 +234,7 @@ fn is_full(file: &File, at: u64, end: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::damage::{Dice, damaged};
     use std::io::Write;
 
     struct Dir(PathBuf);
@@ -357,5 +358,84 @@ mod tests {
         dir.write("0.log.20260101-000000", &full(2));
         dir.write("0.log", &full(3));
         assert_eq!(contents(&mut reader), ["line 1", "line 2", "line 3"]);
+    }
+
+    /// The lines as they are handed out, and whether the reading ended well. Panics where it would not end.
+    fn lines_of(reader: io::Result<LogReader>, input: usize) -> (Vec<Vec<u8>>, io::Result<bool>) {
+        let mut lines: Vec<Vec<u8>> = Vec::new();
+        let mut bytes = 0;
+        let end = reader.expect("opened").drain(&mut |line| {
+            // Each has had a line feed.
+            bytes += line.len() + 1;
+            assert!(bytes <= input, "more comes out than went in");
+            if let Some(record) = parse(line) {
+                assert!(record.time.len() + record.content.len() < line.len());
+            }
+            lines.push(line.to_vec());
+            Ok(true)
+        });
+        (lines, end)
+    }
+
+    fn is_full_record(line: &[u8]) -> bool {
+        parse(line).is_some_and(|record| !record.partial)
+    }
+
+    /// A log file as a container writes it that prints what it likes.
+    fn some_log(dice: &mut Dice) -> Vec<u8> {
+        let mut log = Vec::new();
+        for n in 0..u32::try_from(dice.roll(30)).expect("few") {
+            match dice.roll(12) {
+                0 => log.extend(part(n).bytes()),
+                1 => log.extend(b"2026-11-23T23:06:02.000000000Z stderr F \xff\xfe\x80 \xc3\n"),
+                2 => log.extend([&[b'\0'; 40][..], b"\n"].concat()),
+                3 => log.extend(full(n).replace("line", &"l".repeat(dice.roll(200_000))).bytes()),
+                _ => log.extend(full(n).bytes()),
+            }
+        }
+        damaged(&log, dice)
+    }
+
+    #[test]
+    fn whatever_became_of_the_files_reading_ends_and_a_tail_is_the_end_of_the_whole() {
+        let dir = Dir::new("damaged");
+        let old = dir.0.join("0.log.20260101-000000");
+        let path = dir.0.join("0.log");
+        for seed in 0..150 {
+            let mut dice = Dice::new(seed);
+            let (older, newer) = (some_log(&mut dice), some_log(&mut dice));
+            fs::write(&old, &older).expect("written");
+            fs::write(&path, &newer).expect("written");
+            let input = older.len() + newer.len();
+            let (whole, end) = lines_of(LogReader::from_start(&path), input);
+            assert!(end.expect("no line is too long"), "seed {seed}");
+            for tail in [0, 1, 2, 7, 40, u64::MAX] {
+                let (lines, end) = lines_of(LogReader::from_tail(&path, tail), input);
+                assert!(end.expect("no line is too long"), "seed {seed}");
+                assert!(whole.ends_with(&lines), "seed {seed}, --tail {tail}");
+                let shown = lines.iter().filter(|line| is_full_record(line)).count() as u64;
+                assert!(shown <= tail, "seed {seed}, --tail {tail}: {shown} lines");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_no_monitor_wrote_ends_the_reading_before_it_fills_the_memory() {
+        let dir = Dir::new("huge");
+        let path = dir.write("0.log", &full(1));
+        let mut file = fs::OpenOptions::new().append(true).open(&path).expect("log");
+        file.write_all(&vec![b'x'; LINE_MAX - 1]).expect("written");
+        file.write_all(b"\n").expect("written");
+        let input = 2 * LINE_MAX;
+        let (lines, end) = lines_of(LogReader::from_start(&path), input);
+        assert!(lines.len() == 2 && end.expect("just within the limit"));
+        // Zeros that are nowhere on the disk: as long as a file can be made that nobody wrote.
+        file.set_len(16 * LINE_MAX as u64).expect("sparse");
+        let mut reader = LogReader::from_start(&path).expect("opened");
+        let end = reader.drain(&mut |_| Ok(true));
+        assert_eq!(end.expect_err("no log").kind(), io::ErrorKind::InvalidData);
+        assert!(reader.rest.len() <= LINE_MAX + BLOCK_BYTES);
+        let (lines, _) = lines_of(LogReader::from_tail(&path, 1), input);
+        assert_eq!(lines, [[b'x'; LINE_MAX - 1]]);
     }
 }
