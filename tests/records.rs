@@ -152,3 +152,25 @@ fn a_pod_whose_record_is_garbage_and_whose_file_is_gone_leaves_nothing() {
     wait_for("nothing is left", PATIENCE, || expect(host::processes(&node.tag).is_empty(), || node.agent_log()));
     node.assert_no_pod_left();
 }
+
+#[test]
+fn what_a_lost_run_left_goes_with_its_pod_also_where_the_agent_died_before_it_kept_the_loss() {
+    let mut node = Setup::default().restart_period(1).start();
+    node.put_pod(&Pod::idle("app"));
+    let app = identity(&node, &node.wait_running("app"));
+    let record = node.root().join("pods").join(&app.uid).join("record.json");
+    let knows_it = || fs::read_to_string(&record).is_ok_and(|text| text.contains(&app.id));
+    wait_for("the run is on record", PATIENCE, || expect(knows_it(), || record.display().to_string()));
+    let before = fs::read(&record).expect("a record");
+    for monitor in monitors(&node) {
+        host::signal(monitor, nix::sys::signal::Signal::SIGKILL);
+    }
+    node.wait_pod("app", "runs again", |p| p.restarts("c") == 1 && p.is_running("c"));
+    node.crash_agent();
+    fs::write(&record, before).expect("a record");
+    node.start_agent();
+    node.wait_running("app");
+    node.remove("app.yaml");
+    node.wait_gone("app");
+    node.assert_no_pod_left();
+}

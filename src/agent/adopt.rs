@@ -10,14 +10,14 @@ use super::newer::LeftAlone;
 use super::node::Node;
 use super::records::{self, PodRecord};
 use super::spawning::{asked_marker, running_container};
-use super::start::remove_tree;
+use super::start::{remove_container, remove_tree};
 use crate::error::chain;
 use crate::manifest::table::Kept;
 use crate::model::id::{ContainerId, Pid, PodUid, ProcessRef};
 use crate::model::observed::{ExitStatus, TerminatedReason, Termination};
 use crate::model::pod::StaticPod;
 use crate::model::time::{Now, Wall};
-use crate::reconcile::event::{AdoptedPod, AdoptedSandbox};
+use crate::reconcile::event::{AdoptedContainer, AdoptedPod, AdoptedSandbox};
 use crate::reconcile::memo::{self, Found};
 use crate::runtime::exec_files::ExecFiles;
 use crate::runtime::record::{self, ExitRecord, FailedStage, Intent};
@@ -302,7 +302,11 @@ fn adopt_pod(node: &Node, adoption: &mut Adoption, record: PodRecord, kept: Kept
     let pod = Arc::clone(&kept.pod);
     let memo = Some(&record.memo).filter(|m| m.hash == pod.hash);
     let mut by_container: BTreeMap<_, Vec<Found>> = BTreeMap::new();
+    let mut dead = Vec::new();
     for mut trace in without_doubles(node, traces) {
+        if !matches!(trace.found, Found::Running(_)) {
+            dead.push((trace.intent.container.clone(), trace.intent.id.clone()));
+        }
         if let Found::Exited(termination) | Found::Interrupted(termination) = &mut trace.found {
             termination.message = exits::message(node, &pod, &trace.intent, termination.status);
         }
@@ -314,9 +318,15 @@ fn adopt_pod(node: &Node, adoption: &mut Adoption, record: PodRecord, kept: Kept
         let kept = memo.and_then(|m| Some((m, m.containers.iter().find(|c| c.name == container.name)?)));
         memo::adopt_container(&container.name, kept, found, &node.boot, now)
     });
+    let containers: Vec<AdoptedContainer> = containers.collect();
+    // The core takes away what it knows of. Older runs, of which the last agent had yet to clear away or to keep what
+    // became of them, it will never hear of.
+    for (container, id) in dead.iter().filter(|(_, id)| !containers.iter().any(|c| c.names(id))) {
+        remove_container(node, &pod, container, id);
+    }
     let sandbox = adopt_sandbox(node, &pod);
     adoption.pods.push(AdoptedPod {
-        containers: containers.collect(),
+        containers,
         created: record.memo.created,
         started: Some(record.memo.started),
         sandbox: sandbox.as_ref().map(|record| AdoptedSandbox { ip: record.ip }),

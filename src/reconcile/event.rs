@@ -133,6 +133,20 @@ pub struct AdoptedContainer {
     pub backoff: Option<BackoffMemo>,
 }
 
+impl AdoptedContainer {
+    /// Whether what the container with this id left is needed or will be taken away: it is the latest or the one before.
+    pub fn names(&self, id: &ContainerId) -> bool {
+        let latest = match &self.state {
+            AdoptedState::None => None,
+            AdoptedState::Running(running) => Some(&running.id),
+            AdoptedState::Terminated(termination) | AdoptedState::Interrupted(termination) => Some(&termination.id),
+            AdoptedState::Lost { id, .. } => Some(id),
+        };
+        let before = self.last.as_ref().map(|termination| &termination.id);
+        latest == Some(id) || before == Some(id)
+    }
+}
+
 /// The memory of one container's crash-loop back-off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BackoffMemo {
