@@ -2,12 +2,14 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use nix::sys::signal::Signal;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
-use support::wait::expect;
+use support::wait::{expect, stays};
 use support::{IDLE, Node, PATIENCE, Pod, PodView, Setup, host, json, wait_for};
 
 /// A small generator of its own: a failing run is repeated by its seed.
@@ -33,30 +35,69 @@ fn shown_version(pod: &PodView) -> String {
     pod.0.pointer("/spec/containers/0/env/0/value").and_then(|v| v.as_str()).unwrap_or_default().to_owned()
 }
 
-/// All pods run the wanted version, and there is exactly one container process tree and one monitor per pod.
-#[track_caller]
-fn wait_as_wanted(node: &Node, wanted: &BTreeMap<String, u64>) {
-    wait_for(&format!("the node is as wanted: {wanted:?}"), PATIENCE * 2, || {
-        let pods = node.try_pods()?;
-        let seen: BTreeMap<String, String> =
-            pods.iter().filter(|p| p.is_running("c")).map(|p| (p.name(), shown_version(p))).collect();
-        let right: BTreeMap<String, String> =
-            wanted.iter().map(|(name, v)| (node.full_name(name), v.to_string())).collect();
-        expect(seen == right && pods.len() == right.len(), || format!("{seen:?}"))
-    });
+/// The node is as it should be, kernel and answers: every pod runs the wanted version, and for each there is exactly one
+/// monitor and one container, whose shell and its `sleep` are alive.
+fn is_as_wanted(node: &Node, wanted: &BTreeMap<String, u64>) -> Result<(), String> {
     let cgroups = host::cgroups(&node.tag);
-    let monitors: std::collections::BTreeSet<i32> =
-        cgroups.iter().filter(|c| c.ends_with("pinlet-monitors")).flat_map(|c| host::pids_of(c)).collect();
-    assert_eq!(monitors.len(), wanted.len(), "one monitor per container");
-    let leaves: std::collections::BTreeSet<_> =
-        cgroups.iter().filter(|c| c.file_name().is_some_and(|n| n.len() == 64)).filter_map(|c| c.file_name()).collect();
-    assert_eq!(leaves.len(), wanted.len(), "one cgroup per container");
+    let alive = |c: &PathBuf| host::pids_of(c).into_iter().filter(|pid| host::is_alive(*pid)).collect::<BTreeSet<_>>();
+    let monitors: BTreeSet<i32> = cgroups.iter().filter(|c| c.ends_with("pinlet-monitors")).flat_map(&alive).collect();
+    // The same container has a cgroup in every hierarchy.
+    let mut containers: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for cgroup in cgroups.iter().filter(|c| c.file_name().is_some_and(|n| n.len() == 64)) {
+        let id = cgroup.file_name().expect("just seen").to_string_lossy().into_owned();
+        containers.entry(id).or_default().extend(alive(cgroup));
+    }
+    let pods = node.try_pods()?;
+    let seen: BTreeMap<String, String> =
+        pods.iter().filter(|p| p.is_running("c")).map(|p| (p.name(), shown_version(p))).collect();
+    let right: BTreeMap<String, String> =
+        wanted.iter().map(|(name, v)| (node.full_name(name), v.to_string())).collect();
+    let whole = containers.values().all(|pids| pids.len() == 2);
+    let counts = (pods.len(), monitors.len(), containers.len());
+    expect(seen == right && whole && counts == (right.len(), right.len(), right.len()), || {
+        format!("{} pods, running {seen:?}, monitors {monitors:?}, containers {containers:?}", pods.len())
+    })
 }
 
-fn churn_with_crashes(seed: u64) {
+/// Comes to be as wanted, and then stays so: what is not stable is not right.
+#[track_caller]
+fn wait_as_wanted(node: &Node, wanted: &BTreeMap<String, u64>) {
+    let what = format!("the node is as wanted: {wanted:?}");
+    wait_for(&what, PATIENCE * 2, || is_as_wanted(node, wanted));
+    stays(&what, Duration::from_millis(500), || is_as_wanted(node, wanted));
+}
+
+/// Who else dies beside the agent.
+#[derive(Clone, Copy, PartialEq)]
+enum Victims {
+    None,
+    /// Each process of the pods and each monitor, with one chance in six after each step.
+    MonitorsAndContainers,
+}
+
+/// SIGKILLs some of the node's processes, by dice of their own: how many there are at the moment depends on the
+/// machine, and the rest of the run must not. Waits for their end, so that nothing dying is taken for running.
+fn kill_some(node: &Node, mut dice: Dice) {
+    let doomed: Vec<(i32, Option<u64>)> = host::processes(&node.tag)
+        .into_iter()
+        .filter(|_| dice.roll(6) == 0)
+        .map(|pid| (pid, host::start_ticks(pid)))
+        .filter(|(_, start)| start.is_some())
+        .collect();
+    for (pid, _) in &doomed {
+        host::signal(*pid, Signal::SIGKILL);
+    }
+    wait_for("the killed are dead", PATIENCE, || {
+        let same = |(pid, start): &&(i32, Option<u64>)| host::is_alive(*pid) && host::start_ticks(*pid) == *start;
+        expect(!doomed.iter().any(|d| same(&d)), || format!("{doomed:?}"))
+    });
+}
+
+fn churn_with_crashes(seed: u64, victims: Victims) {
     eprintln!("seed {seed}");
     let mut dice = Dice(seed);
-    let mut node = Node::start();
+    // So that what crashed again and again comes back within the patience.
+    let mut node = Setup::default().restart_period(1).start();
     let names = ["a", "bb", "ccc", "dddd", "eeeee"];
     let mut wanted = BTreeMap::new();
     for step in 0..40 {
@@ -73,9 +114,16 @@ fn churn_with_crashes(seed: u64) {
         if dice.roll(4) == 0 {
             node.crash_agent();
             std::thread::sleep(Duration::from_millis(dice.roll(100)));
+            if victims == Victims::MonitorsAndContainers {
+                // Of these no living agent hears.
+                kill_some(&node, Dice(seed << 32 | step << 1));
+            }
             node.spawn_agent();
             // Sometimes killed again before it has adopted anything.
             std::thread::sleep(Duration::from_millis(dice.roll(60)));
+        }
+        if victims == Victims::MonitorsAndContainers {
+            kill_some(&node, Dice(seed << 32 | step << 1 | 1));
         }
     }
     node.wait_until_it_answers();
@@ -87,12 +135,23 @@ fn churn_with_crashes(seed: u64) {
     node.assert_no_pod_left();
 }
 
+/// `PINLET_TEST_SEEDS=7,8` repeats a run that failed, or tries others.
+fn seeds(usual: &str) -> Vec<u64> {
+    let given = std::env::var("PINLET_TEST_SEEDS").unwrap_or_else(|_| usual.to_owned());
+    given.split(',').map(|seed| seed.parse().expect("numbers with commas between")).collect()
+}
+
 #[test]
 fn an_agent_killed_at_any_moment_ends_up_as_the_directory_says() {
-    // `PINLET_TEST_SEEDS=7,8` repeats a run that failed, or tries others.
-    let given = std::env::var("PINLET_TEST_SEEDS").unwrap_or_else(|_| "1,2,3".to_owned());
-    for seed in given.split(',') {
-        churn_with_crashes(seed.parse().expect("numbers with commas between"));
+    for seed in seeds("1,2,3") {
+        churn_with_crashes(seed, Victims::None);
+    }
+}
+
+#[test]
+fn whatever_else_is_killed_with_the_agent_it_ends_up_as_the_directory_says() {
+    for seed in seeds("1,2,3") {
+        churn_with_crashes(seed, Victims::MonitorsAndContainers);
     }
 }
 
@@ -223,7 +282,7 @@ fn a_hup_makes_the_agent_look_again() {
     let node = Setup::default().config("fileCheckFrequency: 10m").start();
     node.put_pod(&Pod::idle("app"));
     node.wait_running("app");
-    host::signal(node.agent_pid(), nix::sys::signal::Signal::SIGHUP);
+    host::signal(node.agent_pid(), Signal::SIGHUP);
     node.put_pod(&Pod::idle("second"));
     node.wait_running("second");
     assert_eq!(node.agent_exit(), None);
