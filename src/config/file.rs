@@ -368,7 +368,7 @@ logging: |
 
     #[test]
     fn a_damaged_file_is_read_or_refused_by_name() {
-        let path = std::env::temp_dir().join(format!("pinlet-config-{}.yaml", std::process::id()));
+        let path = std::env::temp_dir().join(format!("pinlet-damaged-config-{}.yaml", std::process::id()));
         let read = |bytes: &[u8]| {
             std::fs::write(&path, bytes).expect("written");
             load(&path)
