@@ -30,6 +30,9 @@ use std::time::Duration;
 /// While the rest of a cgroup dies: how long to wait before looking again, at first and at last.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LAST: Duration = Duration::from_millis(200);
+/// From then on a monitor mostly waits, for months, and gives back what the start needed of the program. Not at once:
+/// that is work beside the starts of others.
+const CODE_NEEDED: Duration = Duration::from_secs(1);
 /// A cgroup that is empty but cannot be removed is left to the agent after so many looks.
 const REMOVE_TRIES: u32 = 30;
 
@@ -226,10 +229,7 @@ impl Monitor {
 
     /// Logs until init ends.
     fn supervise(&mut self, output: &mut Output) -> ExitStatus {
-        // From here on it mostly waits, for months: what the start needed of the program is given back.
-        if let Ok(code) = Code::of_self() {
-            code.release();
-        }
+        let mut release_at = Some(Mono(clock::boottime_ns()) + CODE_NEEDED);
         loop {
             if let Some(end) = self.ended.init_end {
                 return match end {
@@ -237,7 +237,14 @@ impl Monitor {
                     Ended::Signal(signal) => ExitStatus::Signal(signal),
                 };
             }
-            self.turn(output, None);
+            let left = release_at.map(|at| at.since(Mono(clock::boottime_ns())));
+            self.turn(output, left);
+            if left.is_some_and(|left| left.is_zero()) {
+                release_at = None;
+                if let Ok(code) = Code::of_self() {
+                    code.release();
+                }
+            }
         }
     }
 
