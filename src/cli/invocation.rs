@@ -19,10 +19,17 @@ pub fn classify(args: Vec<OsString>) -> Invocation {
         None => Invocation::Run(args),
         Some("run") => Invocation::Run(rest()),
         Some("--help" | "-h" | "--version" | "-V") => Invocation::Client(args),
+        Some("--run-dir") if is_verb(args.get(2)) => Invocation::Client(args),
+        Some(flag) if flag.starts_with("--run-dir=") && is_verb(args.get(1)) => Invocation::Client(args),
         Some(flag) if flag.starts_with('-') => Invocation::Run(args),
         Some(role) if role.starts_with("internal-") => Invocation::Internal(role.to_owned(), rest()),
         Some(_) => Invocation::Client(args),
     }
+}
+
+/// No flag of the agent's has a word of its own behind it but its value.
+fn is_verb(word: Option<&OsString>) -> bool {
+    word.is_some_and(|word| word != "run" && !word.to_string_lossy().starts_with('-'))
 }
 
 #[cfg(test)]
@@ -42,6 +49,10 @@ mod tests {
             (&["-v=2"], Invocation::Run(args(&["-v=2"]))),
             (&["internal-monitor", "id"], Invocation::Internal("internal-monitor".to_owned(), args(&["id"]))),
             (&["get", "pods"], Invocation::Client(args(&["get", "pods"]))),
+            (&["--run-dir=/r", "get", "pods"], Invocation::Client(args(&["--run-dir=/r", "get", "pods"]))),
+            (&["--run-dir", "/r", "get"], Invocation::Client(args(&["--run-dir", "/r", "get"]))),
+            (&["--run-dir", "/r", "--v=2"], Invocation::Run(args(&["--run-dir", "/r", "--v=2"]))),
+            (&["--run-dir=/r"], Invocation::Run(args(&["--run-dir=/r"]))),
             (&["--help"], Invocation::Client(args(&["--help"]))),
             (&["--version"], Invocation::Client(args(&["--version"]))),
             (&["nonsense"], Invocation::Client(args(&["nonsense"]))),

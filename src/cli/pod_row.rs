@@ -1,7 +1,8 @@
 //! One pod as one row, by the rules of kubectl's printer (pkg/printers/internalversion, printPod).
 //!
-//! One rule is ours: a pod that is being removed is `Terminating` until nothing of it is left, also where its
-//! containers have ended already.
+//! Two rules are ours: a pod that is being removed is `Terminating` until nothing of it is left, also where its
+//! containers have ended already; and so is one that stop-pods stops, which then is `Stopped`, however its containers
+//! ended.
 
 use crate::model::duration;
 use crate::model::time::Wall;
@@ -50,11 +51,15 @@ pub fn reason(pod: &Pod, status: &PodStatus) -> String {
         let lost = status.reason.as_deref() == Some("NodeLost");
         return if lost { "Unknown" } else { "Terminating" }.to_owned();
     }
+    let containers = status.container_statuses.as_deref().unwrap_or_default();
+    if status.reason.as_deref() == Some("Stopped") {
+        return if containers.iter().any(is_running) { "Terminating" } else { "Stopped" }.to_owned();
+    }
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let mut reason = filled(&status.reason).or(filled(&status.phase)).unwrap_or_else(|| "Pending".to_owned());
     let mut has_running = false;
     // From the last to the first: of several reasons the first container's is shown.
-    for container in status.container_statuses.as_deref().unwrap_or_default().iter().rev() {
+    for container in containers.iter().rev() {
         match container_reason(container) {
             Some(text) => reason = text,
             None => has_running |= container.ready && is_running(container),
@@ -152,7 +157,8 @@ mod tests {
         let ended = |reason: &str, code: i32| json!({"terminated": {"reason": reason, "exitCode": code}});
         let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         let going = json!({"metadata": {"deletionTimestamp": "2023-11-14T22:13:30Z"}});
-        let rows: [(&str, &[Value], Value, &str, &str); 15] = [
+        let stop = json!({"status": {"reason": "Stopped"}});
+        let rows: [(&str, &[Value], Value, &str, &str); 17] = [
             ("Pending", &[], json!({}), "Pending", "0/0"),
             ("Pending", &[waiting("ContainerCreating")], json!({}), "ContainerCreating", "0/1"),
             ("Pending", &[waiting("ErrImageNeverPull"), running()], json!({}), "ErrImageNeverPull", "1/2"),
@@ -169,6 +175,8 @@ mod tests {
             ("Failed", &[], json!({"status": {"reason": "Evicted"}}), "Evicted", "0/0"),
             ("Running", &[running()], going.clone(), "Terminating", "1/1"),
             ("Succeeded", &[ended("Completed", 0)], going.clone(), "Terminating", "0/1"),
+            ("Running", &[ended("Error", 137), running()], stop.clone(), "Terminating", "1/2"),
+            ("Running", &[ended("Error", 137), waiting("ContainerCreating")], stop.clone(), "Stopped", "0/2"),
         ];
         for (phase, states, more, status, ready) in rows {
             let row = pod_row(&pod(phase, states, &more), NOW);

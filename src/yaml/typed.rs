@@ -179,7 +179,7 @@ impl<'a> Typed<'a> {
     fn expected_list(self) -> Wrong {
         let hint = match &self.node.value {
             Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => {
-                Some(format!("write it as a list: [{:?}]", shorten(&scalar.text)))
+                Some(format!("write it as a list: {}", as_list(&shorten(&scalar.text))))
             }
             Value::Mapping(_) => Some("each entry of a list starts with \"- \"".to_owned()),
             Value::Scalar(_) | Value::Sequence(_) => None,
@@ -433,4 +433,17 @@ impl<'de> Deserializer<'de> for Typed<'_> {
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_unit().map_err(|error| self.here(error))
     }
+}
+
+/// A command line as the list that it was meant to be; one for a shell stays one for a shell.
+fn as_list(text: &str) -> String {
+    let quoted =
+        |words: &mut dyn Iterator<Item = &str>| words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+    let for_a_shell = text.contains(|c: char| "|&;<>()$`\"'*?".contains(c));
+    let list = if for_a_shell {
+        quoted(&mut ["/bin/sh", "-c", text].into_iter())
+    } else {
+        quoted(&mut text.split_whitespace())
+    };
+    format!("[{list}]")
 }

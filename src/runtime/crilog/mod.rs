@@ -20,6 +20,8 @@ use std::path::PathBuf;
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Parts of one writev; two per line.
 const PARTS_MAX: usize = 128;
+/// Of every file of a log: what a program prints is not for everybody.
+const LOG_MODE: u32 = 0o640;
 
 /// One of the two streams, with what has been read of its last line.
 #[derive(Debug)]
@@ -259,7 +261,7 @@ impl CriLog {
 }
 
 fn open_live(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    OpenOptions::new().append(true).create(true).mode(LOG_MODE).open(path)
 }
 
 fn errno_text(code: i32) -> String {

@@ -7,8 +7,9 @@ use super::stamp::Civil;
 use crate::sys::{clock, process, spawn};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Renames the live file away, removes what is too much, and opens a new live file.
@@ -119,11 +120,16 @@ pub(super) fn compress_all(paths: &[PathBuf]) {
     }
 }
 
+/// As readable as the log that goes into it.
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(super::LOG_MODE).open(path)
+}
+
 fn compress(path: &Path) -> io::Result<()> {
     // First: what a rotation has removed meanwhile must not leave an empty file aside.
     let mut plain = File::open(path)?;
     let aside = with_suffix(path, ".tmp");
-    let mut encoder = GzEncoder::new(File::create(&aside)?, Compression::default());
+    let mut encoder = GzEncoder::new(create_private(&aside)?, Compression::default());
     let outcome = io::copy(&mut plain, &mut encoder).and_then(|_| encoder.finish());
     // A rotation may have removed it as one too many meanwhile: then it does not come back.
     let outcome = outcome.and_then(|_| fs::metadata(path)).and_then(|_| fs::rename(&aside, with_suffix(path, ".gz")));

@@ -3,6 +3,7 @@
 use super::*;
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 
 struct Dir(PathBuf);
 
@@ -125,6 +126,8 @@ fn rotated_files_are_counted_and_compressed_but_for_the_newest() {
     assert_eq!(names[0], "0.log");
     assert!(names[1].ends_with(".gz") && names[2].ends_with(".gz") && !names[3].ends_with(".gz"), "{names:?}");
     assert_eq!(dir.live(), "");
+    let mode = |name: &String| std::fs::metadata(dir.0.join(name)).unwrap().permissions().mode() & 0o777;
+    assert!(names.iter().all(|name| mode(name) == 0o640), "{names:?}");
     assert!(std::fs::read_to_string(dir.0.join(&names[3])).unwrap().contains("line 11"));
     let mut older = String::new();
     let compressed = File::open(dir.0.join(&names[2])).unwrap();
