@@ -142,6 +142,8 @@ impl CriLog {
             if used == PARTS_MAX {
                 self.write_parts(&parts);
                 used = 0;
+                // Between lines: what a busy program wrote at once may be more than a file is to hold.
+                self.rotate_if_due();
             }
         }
         if cut == Cut::Partial && used > 0 {
@@ -152,6 +154,10 @@ impl CriLog {
         if used > 0 {
             self.write_parts(&parts[..used]);
         }
+        self.rotate_if_due();
+    }
+
+    fn rotate_if_due(&mut self) {
         if self.size >= self.rotate_at && self.target.max_bytes > 0 {
             self.rotate();
         }
