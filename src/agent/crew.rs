@@ -47,16 +47,15 @@ impl Crew {
             self.shared.more.notify_one();
             return Ok(());
         }
-        // It waits for the thread that is about to start; nobody else can take it, for all that wait have theirs.
-        waiting.tasks.push_back(task);
-        waiting.threads += 1;
+        // The thread begins by waiting for the lock, and finds the task.
         let shared = Arc::clone(&self.shared);
-        let spawned = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || shared.work());
-        let Err(error) = spawned else { return Ok(()) };
-        waiting.threads -= 1;
-        match waiting.tasks.pop_back() {
-            Some(task) => Err((task, error)),
-            None => Ok(()),
+        match std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || shared.work()) {
+            Ok(_) => {
+                waiting.tasks.push_back(task);
+                waiting.threads += 1;
+                Ok(())
+            }
+            Err(error) => Err((task, error)),
         }
     }
 }
