@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod decode;
+pub mod path;
 pub mod read;
 pub mod scan;
 pub mod table;

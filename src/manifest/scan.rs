@@ -2,6 +2,7 @@
 //!
 //! Blocks on the file system: workers only. Without a change it reads no file and writes nothing.
 
+use super::path::ManifestPath;
 use super::read::{self, Known, Seen};
 use crate::model::time::Mono;
 use crate::sys::clock;
@@ -21,7 +22,7 @@ pub struct ScanRequest {
     pub path: PathBuf,
     /// The path was a single file before: its absence is a deletion, where its directory is there.
     pub single_file: bool,
-    pub known: BTreeMap<PathBuf, Known>,
+    pub known: BTreeMap<ManifestPath, Known>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct ScanResult {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// All that is there.
-    Whole(BTreeMap<PathBuf, Seen>),
+    Whole(BTreeMap<ManifestPath, Seen>),
     /// The directory is not there, or cannot be read: nothing is known of its files.
     Missing(String),
 }
@@ -96,9 +97,9 @@ pub fn scan(request: &ScanRequest) -> ScanResult {
 
 /// A single file counts whatever its name: somebody named it.
 fn file(request: &ScanRequest) -> Listing {
-    let path = &request.path;
-    let seen = read::look(path, request.known.get(path), now(), BYTES_MAX);
-    Listing::Whole(seen.map(|seen| (path.clone(), seen)).into_iter().collect())
+    let path = ManifestPath::from(request.path.clone());
+    let seen = read::look(&path, request.known.get(&path), now(), BYTES_MAX);
+    Listing::Whole(seen.map(|seen| (path, seen)).into_iter().collect())
 }
 
 fn directory(request: &ScanRequest) -> Result<Listing, String> {
@@ -114,7 +115,7 @@ fn directory(request: &ScanRequest) -> Result<Listing, String> {
     let mut budget = BYTES_MAX;
     let mut files = BTreeMap::new();
     for name in names {
-        let path = request.path.join(&name);
+        let path = ManifestPath::from(request.path.join(&name));
         let seen = match name.to_str() {
             // The decoding child is told the path, and its user reads it.
             None => Some(Seen::Unreadable("its name is not UTF-8".to_owned())),
@@ -170,8 +171,8 @@ mod tests {
         };
         let names: Vec<_> = files.keys().map(|path| path.strip_prefix(&dir).expect("inside")).collect();
         assert_eq!(names, [".x", "a", "b.yaml", "sub"].map(Path::new));
-        assert_eq!(files[&dir.join("sub")], Seen::Ignored("a directory"));
-        assert!(matches!(&files[&dir.join("a")], Seen::Bytes { bytes, .. } if bytes == b"a"));
+        assert_eq!(files[dir.join("sub").as_os_str()], Seen::Ignored("a directory"));
+        assert!(matches!(&files[dir.join("a").as_os_str()], Seen::Bytes { bytes, .. } if bytes == b"a"));
         fs::remove_dir_all(dir).expect("removable");
     }
 

@@ -15,6 +15,7 @@ mod tests;
 pub use report::{FileReport, FileState};
 
 use super::decode::{DecodeFailure, DecodeRequest, Decoded, FieldValidation};
+use super::path::ManifestPath;
 use super::read::{Identity, Known, QUIET, Seen};
 use super::scan::{Listing, ScanRequest, ScanResult};
 use crate::model::id::{NodeName, PodUid};
@@ -58,7 +59,7 @@ pub struct DecodeJob {
 /// Which bytes of which file an answer is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    path: PathBuf,
+    path: ManifestPath,
     digest: Digest,
 }
 
@@ -70,13 +71,11 @@ pub struct Table {
     single_file: bool,
     node_name: NodeName,
     field_validation: FieldValidation,
-    files: BTreeMap<PathBuf, File>,
+    files: BTreeMap<ManifestPath, File>,
     /// Why the directory could not be read by the last scan.
     missing: Option<String>,
     /// Whole scans so far: files of the same one came together.
     scans: u64,
-    /// Reports as they were last handed to [`Table::take_changes`].
-    told: BTreeMap<PathBuf, FileReport>,
 }
 
 #[derive(Debug)]
@@ -96,6 +95,10 @@ struct File {
     look_at: Option<Mono>,
     /// How long it waited last, where waits grow.
     waited: Option<Duration>,
+    /// As it was last handed out by [`Table::take_changes`].
+    told: Option<report::Words>,
+    /// Something that is told of it may have changed since.
+    touched: bool,
 }
 
 #[derive(Debug)]
@@ -137,16 +140,7 @@ enum Refusal {
 impl Table {
     /// `path` is the directory or file, cleaned by `scan::clean`.
     pub fn new(path: PathBuf, node_name: NodeName, field_validation: FieldValidation) -> Table {
-        Table {
-            path,
-            single_file: false,
-            node_name,
-            field_validation,
-            files: BTreeMap::new(),
-            missing: None,
-            scans: 0,
-            told: BTreeMap::new(),
-        }
+        Table { path, single_file: false, node_name, field_validation, files: BTreeMap::new(), missing: None, scans: 0 }
     }
 
     /// The pods of an earlier run, which own their names. Of several for one file or one name, the last counts.
@@ -155,8 +149,8 @@ impl Table {
             self.files.retain(|_, file| {
                 file.active.as_ref().is_none_or(|own| own.pod.key != one.pod.key && own.pod.uid != one.pod.uid)
             });
-            let path = one.pod.source.clone();
-            self.single_file |= path == self.path;
+            let path = ManifestPath::from(one.pod.source.clone());
+            self.single_file |= *path == *self.path;
             let file = File { active: Some(one), ..File::new(Verdict::Restored, 0, now) };
             self.files.insert(path, file);
         }
@@ -175,7 +169,9 @@ impl Table {
         match result.listing {
             Listing::Missing(reason) => self.lose_directory(reason, now),
             Listing::Whole(seen) => {
-                self.missing = None;
+                if self.missing.take().is_some() {
+                    self.files.values_mut().for_each(|file| file.touched = true);
+                }
                 self.scans += 1;
                 self.note_absent(&seen, now);
                 for (path, seen) in seen {
@@ -249,13 +245,14 @@ impl Table {
             file.known = None;
             file.look_at = None;
             file.digest = None;
+            file.touched = true;
             if !matches!(file.verdict, Verdict::Restored) {
                 file.set(Verdict::Restored, now);
             }
         }
     }
 
-    fn note_absent(&mut self, seen: &BTreeMap<PathBuf, Seen>, now: Now) {
+    fn note_absent(&mut self, seen: &BTreeMap<ManifestPath, Seen>, now: Now) {
         self.files.retain(|path, file| {
             if seen.contains_key(path) {
                 file.missing_since = None;
@@ -267,7 +264,7 @@ impl Table {
         });
     }
 
-    fn see(&mut self, path: PathBuf, seen: Seen, now: Now) -> Option<DecodeJob> {
+    fn see(&mut self, path: ManifestPath, seen: Seen, now: Now) -> Option<DecodeJob> {
         let scans = self.scans;
         let file = self.files.entry(path.clone()).or_insert_with(|| File::new(Verdict::Restored, scans, now));
         match seen {
@@ -300,13 +297,17 @@ impl Table {
                 let bytes: Arc<[u8]> = bytes.into();
                 file.digest = Some(digest);
                 file.set(Verdict::Decoding { bytes: Arc::clone(&bytes) }, now);
-                Some(DecodeJob { ticket: Ticket { path: path.clone(), digest }, request: self.request(path), bytes })
+                Some(DecodeJob { ticket: Ticket { path: path.clone(), digest }, request: self.request(&path), bytes })
             }
         }
     }
 
-    fn request(&self, path: PathBuf) -> DecodeRequest {
-        DecodeRequest { path, node_name: self.node_name.as_str().to_owned(), field_validation: self.field_validation }
+    fn request(&self, path: &Path) -> DecodeRequest {
+        DecodeRequest {
+            path: path.to_owned(),
+            node_name: self.node_name.as_str().to_owned(),
+            field_validation: self.field_validation,
+        }
     }
 
     /// Gives every name to one file, and each file the pod that it stands for.
@@ -317,10 +318,12 @@ impl Table {
             let Verdict::Good { kept, refusal, .. } = &mut file.verdict else { continue };
             if decision.is_none() && file.active.as_ref().is_none_or(|own| own.pod != kept.pod) {
                 file.active = Some(kept.clone());
+                file.touched = true;
             }
             if *refusal != decision {
                 *refusal = decision;
                 file.since = now;
+                file.touched = true;
             }
         }
     }
@@ -339,12 +342,15 @@ impl File {
             missing_since: None,
             look_at: None,
             waited: None,
+            told: None,
+            touched: true,
         }
     }
 
     fn set(&mut self, verdict: Verdict, now: Now) {
         self.verdict = verdict;
         self.since = now;
+        self.touched = true;
     }
 
     /// The file is no longer what it was, and there is nothing to decode.

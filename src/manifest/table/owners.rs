@@ -4,32 +4,31 @@
 //! pod's name gives the old name up, unless it does not get the new one: then its last good version goes on under the
 //! old. So names may even be exchanged between two files in one scan.
 
-use super::{DELETION_QUIET, File, Refusal, TOGETHER_MAX, Verdict, display};
+use super::{DELETION_QUIET, File, ManifestPath, Refusal, TOGETHER_MAX, Verdict, display};
 use crate::model::id::{PodKey, PodUid};
 use crate::model::pod::StaticPod;
 use crate::model::time::Mono;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 
-/// For every file with a valid pod: `None` if it gets its name, else why not.
+/// For every file with a valid pod that does not run yet: `None` if it gets its name, else why not.
 pub(super) fn decide(
-    files: &BTreeMap<PathBuf, File>,
+    files: &BTreeMap<ManifestPath, File>,
     directory_there: bool,
     now: Mono,
-) -> BTreeMap<PathBuf, Option<Refusal>> {
-    let mut holding: BTreeSet<&Path> = files
-        .iter()
-        .filter(|(_, file)| file.active.is_some() && !wants(file))
-        .map(|(path, _)| path.as_path())
-        .collect();
-    let mut candidates: Vec<(&Path, &File, &StaticPod)> =
-        files.iter().filter_map(|(path, file)| Some((path.as_path(), file, candidate(file)?))).collect();
+) -> BTreeMap<ManifestPath, Option<Refusal>> {
+    let mut holding: BTreeSet<&ManifestPath> =
+        files.iter().filter(|(_, file)| file.active.is_some() && !wants(file)).map(|(path, _)| path).collect();
+    let mut candidates: Vec<(&ManifestPath, &File, &StaticPod)> =
+        files.iter().filter_map(|(path, file)| Some((path, file, candidate(file)?))).collect();
     // Stable: within each class the order of the paths.
     candidates.sort_by_key(|(_, file, pod)| !keeps_its_name(file, pod));
+    if candidates.is_empty() {
+        return BTreeMap::new();
+    }
     loop {
         let mut owned = Owned::default();
-        for path in &holding {
-            if let Some(active) = files.get(*path).and_then(|file| file.active.as_ref()) {
+        for &path in &holding {
+            if let Some(active) = files.get(path).and_then(|file| file.active.as_ref()) {
                 owned.take(path, &active.pod);
             }
         }
@@ -45,17 +44,17 @@ pub(super) fn decide(
             } else if file.active.is_some() {
                 fallen_back |= holding.insert(path);
             }
-            decisions.insert(path.to_path_buf(), decision);
+            decisions.insert(path.clone(), decision);
         }
         if fallen_back {
             // It holds its old name after all: what was given away meanwhile is decided anew.
             continue;
         }
         // Files that fell back in an earlier round are told against the final owners.
-        for (path, file, pod) in candidates.iter().filter(|(path, ..)| holding.contains(path)) {
+        for &(path, file, pod) in candidates.iter().filter(|(path, ..)| holding.contains(path)) {
             let decision = refusal(files, &owned, path, file, pod, directory_there, now);
             let other = || Refusal::Taken(format!("pod {} is being exchanged with another file", pod.key));
-            decisions.insert(path.to_path_buf(), Some(decision.unwrap_or_else(other)));
+            decisions.insert(path.clone(), Some(decision.unwrap_or_else(other)));
         }
         return decisions;
     }
@@ -63,21 +62,24 @@ pub(super) fn decide(
 
 #[derive(Default)]
 struct Owned<'f> {
-    keys: HashMap<&'f PodKey, &'f Path>,
-    uids: HashMap<&'f PodUid, &'f Path>,
+    keys: HashMap<&'f PodKey, &'f ManifestPath>,
+    uids: HashMap<&'f PodUid, &'f ManifestPath>,
 }
 
 impl<'f> Owned<'f> {
-    fn take(&mut self, path: &'f Path, pod: &'f StaticPod) {
+    fn take(&mut self, path: &'f ManifestPath, pod: &'f StaticPod) {
         self.keys.insert(&pod.key, path);
         self.uids.insert(&pod.uid, path);
     }
 }
 
-/// The latest version, if it is valid and there.
+/// The latest version, if it is valid and there, and not what runs already.
 fn candidate(file: &File) -> Option<&StaticPod> {
     match &file.verdict {
-        Verdict::Good { kept, .. } if file.missing_since.is_none() => Some(&kept.pod),
+        Verdict::Good { kept, refusal, .. } if file.missing_since.is_none() => {
+            let runs = refusal.is_none() && file.active.as_ref().is_some_and(|active| active.pod == kept.pod);
+            (!runs).then_some(&kept.pod)
+        }
         _ => None,
     }
 }
@@ -91,9 +93,9 @@ fn keeps_its_name(file: &File, pod: &StaticPod) -> bool {
 }
 
 fn refusal(
-    files: &BTreeMap<PathBuf, File>,
+    files: &BTreeMap<ManifestPath, File>,
     owned: &Owned<'_>,
-    path: &Path,
+    path: &ManifestPath,
     file: &File,
     pod: &StaticPod,
     directory_there: bool,
@@ -118,7 +120,7 @@ fn refusal(
     if file.active.is_some() || now.since(file.first_seen) >= TOGETHER_MAX {
         return None;
     }
-    let mut before = files.iter().take_while(|(other, _)| other.as_path() < path);
+    let mut before = files.iter().take_while(|(other, _)| *other < path);
     let first = before.find(|(_, other)| {
         let together = other.first_scan == file.first_scan && other.active.is_none();
         together && matches!(other.verdict, Verdict::Decoding { .. })

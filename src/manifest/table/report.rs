@@ -4,8 +4,7 @@ use super::{File, Refusal, Table, Verdict};
 use crate::model::id::{PodKey, PodUid};
 use crate::model::time::Now;
 use crate::yaml::Problem;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileState {
@@ -34,37 +33,46 @@ pub struct FileReport {
     pub since: Now,
 }
 
+/// What makes a report worth telling anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Words {
+    state: FileState,
+    uid: Option<PodUid>,
+    problems: Vec<Problem>,
+}
+
 impl Table {
     /// Every file, in byte order.
     pub fn reports(&self) -> Vec<FileReport> {
-        self.files.iter().map(|(path, file)| self.report(path.clone(), file)).collect()
+        self.files.iter().map(|(path, file)| self.report(path, file)).collect()
     }
 
     /// The reports that changed in state, pod or words since the last call, for the log. A file that is being decoded
     /// is told when that is done, and one that is gone not at all.
     pub fn take_changes(&mut self) -> Vec<FileReport> {
-        let mut told = BTreeMap::new();
         let mut changes = Vec::new();
+        let mut told = Vec::new();
         for (path, file) in &self.files {
-            let old = self.told.remove(path);
-            if matches!(file.verdict, Verdict::Decoding { .. }) {
-                told.extend(old.map(|old| (path.clone(), old)));
+            if !file.touched || matches!(file.verdict, Verdict::Decoding { .. }) {
                 continue;
             }
-            let report = self.report(path.clone(), file);
-            let same = |old: &FileReport| {
-                (old.state, &old.uid, &old.problems) == (report.state, &report.uid, &report.problems)
-            };
-            if !old.as_ref().is_some_and(same) {
-                changes.push(report.clone());
+            let report = self.report(path, file);
+            let words = Words { state: report.state, uid: report.uid.clone(), problems: report.problems.clone() };
+            if file.told.as_ref() != Some(&words) {
+                changes.push(report);
             }
-            told.insert(path.clone(), report);
+            told.push((path.clone(), words));
         }
-        self.told = told;
+        for (path, words) in told {
+            if let Some(file) = self.files.get_mut(&path) {
+                file.told = Some(words);
+                file.touched = false;
+            }
+        }
         changes
     }
 
-    fn report(&self, path: PathBuf, file: &File) -> FileReport {
+    fn report(&self, path: &Path, file: &File) -> FileReport {
         let because = |text: &str| vec![Problem::of_file(text)];
         let mut more = 0;
         let (state, problems) = match &file.verdict {
@@ -95,7 +103,7 @@ impl Table {
         let active = file.active.as_ref().map(|active| &active.pod);
         let shown = active.or(present);
         FileReport {
-            path,
+            path: path.to_owned(),
             state,
             pod: shown.map(|pod| pod.key.clone()),
             uid: active.map(|pod| pod.uid.clone()),

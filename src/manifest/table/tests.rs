@@ -55,23 +55,23 @@ impl Desk {
     }
 
     /// As `scan` would see the directory.
-    fn listing(&self) -> BTreeMap<PathBuf, Seen> {
+    fn listing(&self) -> BTreeMap<ManifestPath, Seen> {
         let request = self.table.scan_request(self.now);
         let look = |(path, (bytes, stamp)): (&PathBuf, &(Vec<u8>, i128))| {
             let identity = Desk::identity(bytes, *stamp);
-            let seen = if request.known.get(path) == Some(&Known::Taken(identity)) {
+            let seen = if request.known.get(path.as_os_str()) == Some(&Known::Taken(identity)) {
                 Seen::Unchanged
             } else {
                 Seen::Bytes { identity, bytes: bytes.clone(), young: false }
             };
-            (path.clone(), seen)
+            (ManifestPath::from(path.clone()), seen)
         };
         self.files.iter().map(look).collect()
     }
 
     fn scan_with(&mut self, name: &str, seen: Seen) {
         let mut listing = self.listing();
-        listing.insert(Path::new(DIR).join(name), seen);
+        listing.insert(Path::new(DIR).join(name).into(), seen);
         self.apply(Listing::Whole(listing));
     }
 
@@ -450,7 +450,10 @@ fn where_nobody_knows_the_writers_a_second_of_quiet_decides() {
     desk.scan_with("a.yaml", Seen::Watched(identity));
     assert_eq!(desk.table.wake_at(), Some(since + QUIET), "the wait goes on");
     desk.pass(600);
-    assert_eq!(desk.table.scan_request(desk.now).known.get(&path), Some(&Known::Watched { identity, since }));
+    assert_eq!(
+        desk.table.scan_request(desk.now).known.get(path.as_os_str()),
+        Some(&Known::Watched { identity, since })
+    );
     desk.scan_with("a.yaml", Seen::Watched(Desk::identity(b"xy", 2)));
     assert_eq!(desk.table.wake_at(), Some(desk.now + QUIET), "it changed: the wait begins anew");
 }
@@ -527,7 +530,7 @@ fn a_single_file_is_a_directory_of_one() {
     let now = Now { mono: Mono(1_000_000_000), wall: Wall(0) };
     let bytes = manifest("web", "x:1").into_bytes();
     let seen = Seen::Bytes { identity: Desk::identity(&bytes, 1), bytes, young: false };
-    let listing = Listing::Whole(BTreeMap::from([(path, seen)]));
+    let listing = Listing::Whole(BTreeMap::from([(path.into(), seen)]));
     let jobs = table.apply_scan(ScanResult { listing, single_file: true }, now);
     table.apply_decoded(&jobs[0].ticket, Ok(decode::in_process(&jobs[0].request, &jobs[0].bytes)), now);
     assert_eq!(table.desired().len(), 1);
