@@ -147,6 +147,53 @@ fn without_an_agent_verbs_say_so_and_exit_1() {
     }
 }
 
+#[test]
+fn an_agent_that_does_not_answer_is_given_up_after_ten_seconds() {
+    let dir = Dir::new();
+    // Connections are queued by the kernel: that is what an agent in SIGSTOP looks like.
+    let _mute = std::os::unix::net::UnixListener::bind(dir.0.join("pinlet.sock")).expect("bound");
+    dir.write("good.yaml", GOOD);
+    let run_dir = format!("--run-dir={}", dir.0.display());
+    let path = dir.0.join("pinlet.sock").display().to_string();
+    let expected = format!("the agent (pid {}) does not answer on {path}: waited 10 s", std::process::id());
+    let good = dir.0.join("good.yaml").display().to_string();
+    let manifests = format!("--pod-manifest-path={good}");
+    let verbs: [(&[&str], i32); 9] = [
+        (&["get", "pods"], 1),
+        (&["get", "images"], 1),
+        (&["describe", "pod", "x"], 1),
+        (&["logs", "-f", "x"], 1),
+        (&["exec", "x", "--", "y"], 1),
+        (&["import", "/nonexistent.tar"], 1),
+        (&["version"], 0),
+        (&["explain", "--hostname-override=n", &manifests, "web"], 1),
+        (&["stop-pods"], 0),
+    ];
+    let started = std::time::Instant::now();
+    // All at once: each waits as long.
+    let ran: Vec<Ran> = thread::scope(|scope| {
+        let run = |(args, _): &(&[&str], i32)| pinlet(&[&[args[0], run_dir.as_str()], &args[1..]].concat());
+        let threads: Vec<_> = verbs.iter().map(|verb| scope.spawn(move || run(verb))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let took = started.elapsed().as_secs();
+    assert!((10..25).contains(&took), "{took} s");
+    for ((args, code), ran) in verbs.iter().zip(ran) {
+        assert_eq!(ran.code, *code, "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with(&expected), "{args:?}: {}", ran.stderr);
+        match args[0] {
+            "version" => assert_eq!(ran.stdout, format!("pinlet {}\n", env!("CARGO_PKG_VERSION"))),
+            // What the file says needs no agent.
+            "explain" => {
+                assert!(ran.stderr.contains("; what follows is checked without it\nhint: "), "{}", ran.stderr);
+                assert_eq!(ran.stdout, format!("{good}  accepted  default/web-n\n"));
+            }
+            "stop-pods" => assert_eq!(ran.stderr, format!("{expected}; the pods are stopped without it\n")),
+            _ => assert!(ran.stdout.is_empty() && ran.stderr.contains("\nhint: "), "{args:?}: {}", ran.stderr),
+        }
+    }
+}
+
 const GOOD: &str =
     "apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec:\n  containers:\n  - name: c\n    image: x\n";
 
@@ -305,6 +352,7 @@ fn table(query: Query) -> Answer {
     match query {
         Query::Pods => Answer::Pods(pods()),
         Query::Manifests => Answer::Manifests(manifests()),
+        Query::Health => Answer::Healthy,
         Query::Version => Answer::Version(VersionInfo { version: "9".to_owned(), pid: 7 }),
         Query::Images => Answer::Images(vec![ImageEntry {
             names: vec!["docker.io/kalise/web:latest".to_owned()],

@@ -300,6 +300,27 @@ fn explain_without_an_agent_says_so_and_checks_offline() {
 }
 
 #[test]
+fn an_agent_that_was_stopped_is_named_and_its_pods_can_be_stopped_all_the_same() {
+    let node = Node::start();
+    node.put_pod(&Pod::idle("app"));
+    let pod = node.wait_running("app");
+    let pid = node.init_pid(&pod, "c");
+    host::signal(node.agent_pid(), nix::sys::signal::Signal::SIGSTOP);
+    let mute = format!("the agent (pid {}) does not answer on ", node.agent_pid());
+    let out = node.verb(&["get", "pods"]).code(1);
+    assert!(out.stderr.starts_with(&mute) && out.stderr.contains("\nhint: "), "{out:?}");
+    let out = node.verb(&["stop-pods"]).ok();
+    assert!(out.stderr.starts_with(&mute), "{out:?}");
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "its init is gone");
+    host::signal(node.agent_pid(), nix::sys::signal::Signal::SIGCONT);
+    wait_for("it answers again", PATIENCE, || {
+        let out = node.verb(&["explain", "app"]);
+        expect(out.stdout.contains("stop-pods was called"), || format!("{out:?}"))
+    });
+    assert!(!node.pod("app").is_running("c"), "the marker is heeded");
+}
+
+#[test]
 fn check_says_what_the_agent_would() {
     let node = Setup::default().stopped().start();
     node.put_pod(&Pod::idle("good"));

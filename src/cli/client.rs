@@ -1,4 +1,8 @@
 //! The client's end of the socket: one request per connection, answers read within bounds.
+//!
+//! An agent that was stopped, or whose loop hangs, still has its socket: connecting works, and no answer ever comes. So
+//! every answer has its time. What the loop answers by itself comes in microseconds and gets [`FIRST_ANSWER`]; what may
+//! take the disk's time is asked for only after the loop has shown that it turns ([`Client::greet`]).
 
 use crate::server::wire::SOCKET_NAME;
 use crate::sys::unix_socket;
@@ -9,7 +13,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// More than the agent takes before it gives up itself.
+/// How long the first sign of life may take: far more than a busy machine needs, and no longer than people wait.
+pub const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// For what needs the disk: more than the agent takes before it gives up itself.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
 /// A line of an answer's head, in bytes.
 const LINE_MAX: u64 = 16 * 1024;
@@ -23,6 +29,9 @@ pub enum ClientError {
     Unreachable { path: PathBuf, source: io::Error },
     #[error("lost the agent at {path}")]
     Lost { path: PathBuf, source: io::Error },
+    /// Somebody holds the socket, and says nothing.
+    #[error("the agent{} does not answer on {path}: waited {} s", of_pid(*pid), waited.as_secs_f64().ceil())]
+    Mute { path: PathBuf, pid: Option<i32>, waited: Duration },
     /// In the agent's words.
     #[error("{message}")]
     Refused { status: u16, message: String },
@@ -32,6 +41,14 @@ pub enum ClientError {
     Malformed(&'static str),
 }
 
+fn of_pid(pid: Option<i32>) -> String {
+    pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 impl ClientError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -39,6 +56,9 @@ impl ClientError {
                 Some("only root and the agent's own user may use its socket: try sudo")
             }
             ClientError::Unreachable { .. } => Some("is pinlet running, and with the same --run-dir?"),
+            ClientError::Mute { .. } => {
+                Some("it is stopped or hangs: restart it (systemctl restart pinlet), the pods go on meanwhile")
+            }
             ClientError::Lost { .. }
             | ClientError::Refused { .. }
             | ClientError::Decode(_)
@@ -46,14 +66,15 @@ impl ClientError {
         }
     }
 
-    /// True where no agent is there to answer at all.
+    /// True where no agent answers, be it absent or mute: what can be done without one is then done without it.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, ClientError::Unreachable { .. } | ClientError::Lost { .. })
+        matches!(self, ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::Mute { .. })
     }
 }
 
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
 }
 
 /// An answer whose head has been read.
@@ -62,6 +83,8 @@ pub struct Response {
     length: Length,
     stream: BufReader<UnixStream>,
     path: PathBuf,
+    /// How long a piece of the body may take.
+    timeout: Option<Duration>,
 }
 
 enum Length {
@@ -72,31 +95,43 @@ enum Length {
 
 impl Client {
     pub fn new(run_dir: &Path) -> Client {
-        Client { path: run_dir.join(SOCKET_NAME) }
+        Client { path: run_dir.join(SOCKET_NAME), patience: FIRST_ANSWER }
     }
 
-    /// A JSON document.
+    /// Waits no longer than `patience` for a first answer.
+    pub fn with_patience(run_dir: &Path, patience: Duration) -> Client {
+        Client { patience, ..Client::new(run_dir) }
+    }
+
+    /// A JSON document that the loop answers by itself.
     pub fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
-        self.send("GET", target, &[], "", Some(ANSWER_TIMEOUT))?.success()?.json()
+        let waits = Waits { head: Some(self.patience), body: Some(self.patience) };
+        self.send("GET", target, &[], "", waits)?.success()?.json()
     }
 
-    /// A JSON document for a JSON document; `timeout` `None` waits as long as the agent does.
-    pub fn post<T: DeserializeOwned>(
-        &self,
-        target: &str,
-        body: &impl Serialize,
-        timeout: Option<Duration>,
-    ) -> Result<T, ClientError> {
+    /// A JSON document for which the agent reads the disk.
+    pub fn get_from_disk<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        self.greet()?;
+        let waits = Waits { head: Some(ANSWER_TIMEOUT), body: Some(ANSWER_TIMEOUT) };
+        self.send("GET", target, &[], "", waits)?.success()?.json()
+    }
+
+    /// A JSON document for a JSON document, as long as it takes.
+    pub fn post<T: DeserializeOwned>(&self, target: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.greet()?;
         let body = serde_json::to_vec(body).map_err(ClientError::Decode)?;
-        self.send("POST", target, &body, "", timeout)?.success()?.json()
+        self.send("POST", target, &body, "", Waits { head: None, body: None })?.success()?.json()
     }
 
-    /// An answer that lasts: the body is the caller's to read.
-    pub fn follow(&self, target: &str) -> Result<Response, ClientError> {
-        self.send("GET", target, &[], "", None)?.success()
+    /// An answer whose body is the caller's to read; `lasting`: for as long as it goes on. To be asked for after
+    /// another answer, as [`Client::greet`] gives one.
+    pub fn follow(&self, target: &str, lasting: bool) -> Result<Response, ClientError> {
+        let body = if lasting { None } else { Some(ANSWER_TIMEOUT) };
+        self.send("GET", target, &[], "", Waits { head: Some(ANSWER_TIMEOUT), body })?.success()
     }
 
-    /// Turns the connection over to `protocol` and gives it back, with whatever has been read of it already.
+    /// Turns the connection over to `protocol` and gives it back, with whatever has been read of it already. To be
+    /// asked for after another answer, as [`Client::greet`] gives one.
     pub fn upgrade(
         &self,
         target: &str,
@@ -105,11 +140,17 @@ impl Client {
     ) -> Result<BufReader<UnixStream>, ClientError> {
         let body = serde_json::to_vec(body).map_err(ClientError::Decode)?;
         let header = format!("Connection: Upgrade\r\nUpgrade: {protocol}\r\n");
-        let response = self.send("POST", target, &body, &header, None)?;
+        let response = self.send("POST", target, &body, &header, Waits { head: Some(ANSWER_TIMEOUT), body: None })?;
         match response.status {
             101 => Ok(response.stream),
             _ => Err(response.success().err().unwrap_or(ClientError::Malformed("the connection was not turned over"))),
         }
+    }
+
+    /// Makes sure that the agent's loop turns, before something is asked for that may take long.
+    fn greet(&self) -> Result<(), ClientError> {
+        let waits = Waits { head: Some(self.patience), body: Some(self.patience) };
+        self.send("GET", "/healthz", &[], "", waits)?.success().map(drop)
     }
 
     fn send(
@@ -118,28 +159,47 @@ impl Client {
         target: &str,
         body: &[u8],
         headers: &str,
-        timeout: Option<Duration>,
+        waits: Waits,
     ) -> Result<Response, ClientError> {
         let unreachable = |source| ClientError::Unreachable { path: self.path.clone(), source };
-        let mut stream = unix_socket::connect(&self.path).map_err(unreachable)?;
-        stream.set_read_timeout(timeout).map_err(unreachable)?;
+        // Nobody is known yet where not even connecting works.
+        let mute = |pid, waited| ClientError::Mute { path: self.path.clone(), pid, waited };
+        let stream = unix_socket::connect(&self.path, self.patience).map_err(|source| match is_timeout(&source) {
+            true => mute(None, self.patience),
+            false => unreachable(source),
+        })?;
+        stream.set_read_timeout(waits.head).map_err(unreachable)?;
+        let pid = unix_socket::listener_pid(&stream);
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: pinlet\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
             body.len()
         );
         let mut request = head.into_bytes();
         request.extend_from_slice(body);
-        let sent = stream.write_all(&request);
+        let sent = (&stream).write_all(&request);
         // An agent that is busy answers and closes before it has read the request: its answer counts.
         let mut stream = BufReader::new(stream);
-        match (read_head(&mut stream), sent) {
-            (Ok((status, length)), _) => Ok(Response { status, length, stream, path: self.path.clone() }),
-            (Err(HeadError::Read(_)), Err(source)) | (Err(HeadError::Read(source)), Ok(())) => {
-                Err(ClientError::Lost { path: self.path.clone(), source })
+        let source = match (read_head(&mut stream), sent) {
+            (Ok((status, length)), _) => {
+                let timeout = waits.body;
+                let socket = stream.get_ref();
+                socket.set_read_timeout(timeout).and_then(|()| socket.set_write_timeout(None)).map_err(unreachable)?;
+                return Ok(Response { status, length, stream, path: self.path.clone(), timeout });
             }
-            (Err(HeadError::Malformed(what)), _) => Err(ClientError::Malformed(what)),
+            (Err(HeadError::Malformed(what)), _) => return Err(ClientError::Malformed(what)),
+            (Err(HeadError::Read(_)), Err(source)) | (Err(HeadError::Read(source)), Ok(())) => source,
+        };
+        match waits.head {
+            Some(waited) if is_timeout(&source) => Err(mute(pid, waited)),
+            _ => Err(ClientError::Lost { path: self.path.clone(), source }),
         }
     }
+}
+
+/// How long an answer's head, and each piece of its body, may take.
+struct Waits {
+    head: Option<Duration>,
+    body: Option<Duration>,
 }
 
 enum HeadError {
@@ -209,17 +269,22 @@ impl Response {
 
     /// Hands the body over piece by piece until it ends or `take` has had enough.
     pub fn read(&mut self, take: &mut impl FnMut(&[u8]) -> io::Result<bool>) -> Result<(), ClientError> {
-        let lost = |source| ClientError::Lost { path: self.path.clone(), source };
+        let (pid, timeout) = (unix_socket::listener_pid(self.stream.get_ref()), self.timeout);
+        let path = self.path.clone();
+        let lost = move |source: io::Error| match timeout {
+            Some(waited) if is_timeout(&source) => ClientError::Mute { path: path.clone(), pid, waited },
+            _ => ClientError::Lost { path: path.clone(), source },
+        };
         match self.length {
-            Length::Bytes(bytes) => copy(&mut (&mut self.stream).take(bytes), bytes, take).map_err(lost).map(drop),
-            Length::UntilEnd => copy(&mut self.stream, 0, take).map_err(lost).map(drop),
+            Length::Bytes(bytes) => copy(&mut (&mut self.stream).take(bytes), bytes, take).map_err(&lost).map(drop),
+            Length::UntilEnd => copy(&mut self.stream, 0, take).map_err(&lost).map(drop),
             Length::Chunked => loop {
-                let size = read_line(&mut self.stream).map_err(lost)?;
+                let size = read_line(&mut self.stream).map_err(&lost)?;
                 let size = u64::from_str_radix(&size, 16).map_err(|_| ClientError::Malformed("not a chunk"))?;
-                if !copy(&mut (&mut self.stream).take(size), size, take).map_err(lost)? {
+                if !copy(&mut (&mut self.stream).take(size), size, take).map_err(&lost)? {
                     return Ok(());
                 }
-                read_line(&mut self.stream).map_err(lost)?;
+                read_line(&mut self.stream).map_err(&lost)?;
                 if size == 0 {
                     return Ok(());
                 }

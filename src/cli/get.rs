@@ -90,7 +90,7 @@ fn document(value: &impl Serialize, format: Format) -> String {
 }
 
 pub fn images(run_dir: &Path, get: &Get) -> Result<u8, VerbError> {
-    let mut images: Vec<ImageEntry> = Client::new(run_dir).get("/pinlet/v1/images")?;
+    let mut images: Vec<ImageEntry> = Client::new(run_dir).get_from_disk("/pinlet/v1/images")?;
     images.sort_by(|a, b| a.names.cmp(&b.names));
     if let Some(name) = &get.name {
         images.retain(|image| is_named(image, name));

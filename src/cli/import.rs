@@ -10,8 +10,7 @@ pub fn run(run_dir: &Path, files: Vec<PathBuf>) -> Result<u8, VerbError> {
     let absolute = |path: PathBuf| std::path::absolute(&path).map_err(|source| VerbError::Path { path, source });
     let paths = files.into_iter().map(absolute).collect::<Result<Vec<PathBuf>, VerbError>>()?;
     // Unpacking takes as long as it takes; the agent bounds it.
-    let outcomes: Vec<ImportOutcome> =
-        Client::new(run_dir).post("/pinlet/v1/import", &ImportRequest { paths }, None)?;
+    let outcomes: Vec<ImportOutcome> = Client::new(run_dir).post("/pinlet/v1/import", &ImportRequest { paths })?;
     let mut code = 0;
     for outcome in outcomes {
         let path = outcome.path.display();

@@ -13,7 +13,7 @@ pub fn run(run_dir: &Path, logs: &Logs) -> Result<u8, VerbError> {
     if chosen {
         pod_name::say_defaulted(&pod, &container);
     }
-    let mut response = client.follow(&target(pod_name::key(&pod), &container, logs))?;
+    let mut response = client.follow(&target(pod_name::key(&pod), &container, logs), logs.follow)?;
     let mut failed = None;
     let read = response.read(&mut |bytes| {
         Ok(output::print(bytes).unwrap_or_else(|error| {

@@ -1,9 +1,11 @@
-//! `stop-pods`: leaves the marker, and waits until the agent has stopped all pods; goes on alone where no agent is.
+//! `stop-pods`: leaves the marker, and waits until the agent has stopped all pods; goes on alone where no agent is, or
+//! one that does not answer: a machine that goes down must not lose its pods' grace to an agent that hangs. An agent
+//! that comes to itself later finds the marker.
 //!
 //! INVARIANT: the marker is locked before anything else and until the verb ends: an agent that starts meanwhile waits
 //! for that lock before it takes the marker away, so it never starts a pod that is being stopped.
 
-use super::client::Client;
+use super::client::{Client, ClientError, FIRST_ANSWER};
 use super::error::VerbError;
 use super::{Outcome, StopPods, output};
 use crate::server::wire::{STOP_MARKER_NAME, StopProgress};
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Beyond the largest grace period.
 const SLACK: Duration = Duration::from_secs(5);
+/// However short the time-out, the agent gets this long for an answer: it is not passed by for being busy.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
 /// How often the agent is asked: nobody notices a tenth of a second, and it ends soon.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -30,7 +34,9 @@ pub fn run(run_dir: PathBuf, timeout: Option<Duration>) -> Outcome {
         }
         Err(source) => return Outcome::Done(VerbError::Path { path: run_dir.join(STOP_MARKER_NAME), source }.report()),
     };
-    match watch(&Client::new(&run_dir), started, timeout) {
+    // What is left is for doing it alone.
+    let patience = timeout.map_or(FIRST_ANSWER, |timeout| (timeout / 2).clamp(PATIENCE_MIN, FIRST_ANSWER));
+    match watch(&Client::with_patience(&run_dir, patience), started, timeout) {
         Ok(Watched::Stopped) => Outcome::Done(0),
         Ok(Watched::Alone) => {
             let left = timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
@@ -74,6 +80,10 @@ fn watch(client: &Client, started: Instant, timeout: Option<Duration>) -> Result
     loop {
         let progress: StopProgress = match client.get("/pinlet/v1/stop") {
             Ok(progress) => progress,
+            Err(error @ ClientError::Mute { .. }) => {
+                output::complain(&format!("{error}; the pods are stopped without it"));
+                return Ok(Watched::Alone);
+            }
             Err(error) if error.is_unreachable() => return Ok(Watched::Alone),
             Err(error) => return Err(error.into()),
         };

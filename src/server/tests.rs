@@ -46,7 +46,7 @@ impl Fixture {
     }
 
     fn connect(&self) -> UnixStream {
-        let stream = unix_socket::connect(&self.dir.join("pinlet.sock")).expect("connected");
+        let stream = unix_socket::connect(&self.dir.join("pinlet.sock"), Duration::from_secs(10)).expect("connected");
         stream.set_read_timeout(Some(DEADLINE)).expect("time-out");
         stream
     }

@@ -1,12 +1,15 @@
-//! What std's unix sockets do not offer: who is at the other end, waking a thread that waits in accept, and paths
-//! longer than a socket address.
+//! What std's unix sockets do not offer: who is at the other end, waking a thread that waits in accept, connecting
+//! within a time, and paths longer than a socket address.
 
-use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt::PeerCredentials};
+use nix::sys::socket::{
+    self, AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, getsockopt, shutdown, sockopt::PeerCredentials,
+};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `sun_path` holds 108 bytes with its NUL.
 const PATH_MAX: usize = 107;
@@ -14,6 +17,12 @@ const PATH_MAX: usize = 107;
 /// The user id that the other end had when it connected.
 pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(getsockopt(stream, PeerCredentials)?.uid())
+}
+
+/// The process that listens at the other end, where it has a number here (another pid namespace may hide it).
+pub fn listener_pid(stream: &UnixStream) -> Option<i32> {
+    let peer = getsockopt(stream, PeerCredentials).ok()?;
+    (peer.pid() > 0).then_some(peer.pid())
 }
 
 /// Makes every accept on it fail, also one that already waits.
@@ -31,9 +40,21 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     with_short_path(path, |short| UnixListener::bind(short))
 }
 
-/// Connects to `path`, however long it is.
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
-    with_short_path(path, |short| UnixStream::connect(short))
+/// Connects to `path`, however long it is, and bounds writing by `limit`. Connecting needs that bound itself: where
+/// nobody accepts and the queue is full, it waits (`WouldBlock` when the time is over).
+pub fn connect(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    with_short_path(path, |short| {
+        let socket = socket::socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let stream = UnixStream::from(socket);
+        stream.set_write_timeout(Some(limit))?;
+        let address = UnixAddr::new(short)?;
+        loop {
+            match socket::connect(stream.as_raw_fd(), &address) {
+                Err(nix::Error::EINTR) => {}
+                outcome => return Ok(outcome.map(|()| stream)?),
+            }
+        }
+    })
 }
 
 /// A long path is reached through its directory's descriptor.
@@ -58,12 +79,25 @@ mod tests {
         std::fs::create_dir_all(&dir).expect("temporary directory");
         let path = dir.join("a.sock");
         let outcome = bind(&path).and_then(|listener| {
-            let client = connect(&path)?;
+            let client = connect(&path, Duration::from_secs(10))?;
             let (server, _) = listener.accept()?;
-            Ok((peer_uid(&server)?, peer_uid(&client)?))
+            Ok((peer_uid(&server)?, peer_uid(&client)?, listener_pid(&client)))
         });
         let _ = std::fs::remove_dir_all(&dir);
-        assert_eq!(outcome.expect("bound and reached"), (own_uid(), own_uid()));
+        let pid = std::process::id().cast_signed();
+        assert_eq!(outcome.expect("bound and reached"), (own_uid(), own_uid(), Some(pid)));
+    }
+
+    #[test]
+    fn connecting_is_given_up_where_nobody_accepts() {
+        let path = std::env::temp_dir().join(format!("pinlet-full-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = bind(&path).expect("bound");
+        socket::listen(&listener, socket::Backlog::new(0).expect("a length")).expect("a queue for one");
+        let _first = connect(&path, Duration::from_millis(50)).expect("the one");
+        let second = connect(&path, Duration::from_millis(50));
+        let _ = std::fs::remove_file(&path);
+        assert_eq!(second.expect_err("the queue is full").kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
