@@ -104,18 +104,22 @@ impl ManifestReport {
         format!("{}  {}  {pod}", self.file.display(), self.state.as_str())
     }
 
-    /// `FILE rejected: <first problem>` for a rejected file, the place in the file where one is known.
+    /// `FILE rejected: [LINE:COL: ]<first problem>` for a rejected file, and where the rest is told.
     pub fn rejection(&self) -> Option<String> {
         if self.state != ManifestState::Rejected {
             return None;
         }
-        let Some(problem) = self.problems.first() else {
-            return Some(format!("{} rejected", self.file.display()));
-        };
-        // Where the problem has no place in the file, the file has just been named.
+        let file = self.file.display().to_string();
+        let Some(problem) = self.problems.first() else { return Some(format!("{file} rejected")) };
         let line = problem.one_line();
-        let of_file = format!("{}: ", self.file.display());
-        Some(format!("{} rejected: {}", self.file.display(), line.strip_prefix(&of_file).unwrap_or(&line)))
+        // The file has just been named.
+        let line = line.strip_prefix(&format!("{file}:")).map_or(line.as_str(), str::trim_start);
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let rest = match self.problems.len() - 1 + self.more {
+            0 => String::new(),
+            more => format!("; and {more} more: pinlet explain {name}"),
+        };
+        Some(format!("{file} rejected: {line}{rest}"))
     }
 }
 
@@ -262,8 +266,11 @@ mod tests {
         };
         assert_eq!(report.rejection().as_deref(), Some("/m/a.yaml rejected: cannot be decoded: time"));
         report.problems = vec![Problem::in_file(file, &place.with_hint("did you mean y?"))];
-        let line = "/m/a.yaml rejected: /m/a.yaml:3:5: spec.x: unknown field; hint: did you mean y?";
+        let line = "/m/a.yaml rejected: 3:5: spec.x: unknown field; hint: did you mean y?";
         assert_eq!(report.rejection().as_deref(), Some(line));
+        report.problems.push(Problem::new("/m/a.yaml:4:5: spec.z: unknown field"));
+        report.more = 3;
+        assert_eq!(report.rejection(), Some(format!("{line}; and 4 more: pinlet explain a.yaml")));
         report.state = ManifestState::Accepted;
         assert_eq!(report.rejection(), None);
     }
