@@ -334,6 +334,7 @@ fn manifests() -> ManifestsReport {
         pod: pod.map(str::to_owned),
         more: if name == "b.yaml" { 2 } else { 0 },
         problems: problem.into_iter().collect(),
+        last_good_runs: false,
     };
     let problem =
         Problem { text: "/m/b.yaml:3:5: spec.x: unknown field".to_owned(), hint: Some("did you mean y?".to_owned()) };

@@ -276,6 +276,25 @@ fn a_pod_without_a_place_says_so_to_every_verb() {
 }
 
 #[test]
+fn a_file_gone_bad_says_that_its_last_good_version_goes_on() {
+    let node = Node::start();
+    node.put_pod(&Pod::idle("app"));
+    let before = node.wait_running("app");
+    node.put("app.yaml", Pod::idle("app").yaml().replace("image", "imagePullPolcy"));
+    let said = format!("its last good version goes on as pod default/{}\n", node.full_name("app"));
+    wait_for("explain says it", PATIENCE, || {
+        let out = node.verb(&["explain", "app.yaml"]);
+        expect(out.stdout.contains(&said) && out.stdout.contains("  hint: mend the file"), || format!("{out:?}"))?;
+        expect(out.code == 1 && out.stdout.contains("  rejected  "), || format!("{out:?}"))
+    });
+    let out = node.verb(&["get", "pods"]).ok();
+    assert!(out.stderr.trim_end().ends_with("; its last good version goes on"), "{out:?}");
+    assert_eq!(node.pod("app").container_id("c"), before.container_id("c"));
+    node.remove("app.yaml");
+    node.wait_gone("app");
+}
+
+#[test]
 fn what_stop_pods_means_is_explained_once() {
     let node = Node::start();
     node.put_pod(&Pod::idle("app"));

@@ -73,11 +73,12 @@ impl Agent {
             pod: Some(pod.key.to_string()),
             problems: vec![Problem::new("the file is gone; its pod is being removed")],
             more: 0,
+            last_good_runs: false,
         }))
     }
 
     fn explain_manifest(&self, manifest: ManifestReport, now: Now) -> ExplainReport {
-        let mut reasons = Vec::new();
+        let mut reasons: Vec<Problem> = last_good(&manifest).into_iter().collect();
         let mut stages = Vec::new();
         let mut ok = false;
         let state = manifest.pod.as_deref().and_then(|key| self.pod_named(key));
@@ -139,6 +140,16 @@ impl Agent {
             hint: Some("a file system that it uses may hang: see `dmesg` and `cat /proc/mounts`".to_owned()),
         })
     }
+}
+
+/// What the log said when the file went bad.
+fn last_good(manifest: &ManifestReport) -> Option<Problem> {
+    let pod = manifest.pod.as_deref().filter(|_| manifest.last_good_runs)?;
+    let hint = "mend the file to replace that pod, or remove it to stop the pod".to_owned();
+    Some(Problem {
+        text: format!("its last good version goes on as pod {pod}"),
+        hint: (manifest.state == ManifestState::Rejected).then_some(hint),
+    })
 }
 
 fn is_ready(pod: &PodState, core: &NodeState, now: Now) -> bool {

@@ -123,6 +123,7 @@ pub(super) fn wire_report(report: FileReport) -> ManifestReport {
         pod: report.pod.map(|key| key.to_string()),
         problems: report.problems.iter().map(|problem| wire_problem(&file, problem)).collect(),
         more: report.more,
+        last_good_runs: report.last_good_runs,
         file: report.path,
     }
 }

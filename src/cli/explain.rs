@@ -109,6 +109,7 @@ mod tests {
                     hint: Some("did you mean y?".to_owned()),
                 }],
                 more: 2,
+                last_good_runs: true,
             },
             ok: false,
             reasons: vec![Problem::new("the last good version goes on")],

@@ -90,6 +90,7 @@ fn table(query: Query) -> Option<Answer> {
         pod: Some("default/a-n".to_owned()),
         problems: Vec::new(),
         more: 0,
+        last_good_runs: false,
     };
     match query {
         Query::Health => Some(Answer::Healthy),

@@ -95,6 +95,9 @@ pub struct ManifestReport {
     /// Problems beyond those: the decoding child sends a bounded number.
     #[serde(default)]
     pub more: usize,
+    /// An earlier version of the file makes the pod, because the present one cannot.
+    #[serde(default)]
+    pub last_good_runs: bool,
 }
 
 impl ManifestReport {
@@ -104,7 +107,7 @@ impl ManifestReport {
         format!("{}  {}  {pod}", self.file.display(), self.state.as_str())
     }
 
-    /// `FILE rejected: [LINE:COL: ]<first problem>` for a rejected file, and where the rest is told.
+    /// `FILE rejected: [LINE:COL: ]<first problem>` for a rejected file, where the rest is told, and what runs.
     pub fn rejection(&self) -> Option<String> {
         if self.state != ManifestState::Rejected {
             return None;
@@ -119,7 +122,8 @@ impl ManifestReport {
             0 => String::new(),
             more => format!("; and {more} more: pinlet explain {name}"),
         };
-        Some(format!("{file} rejected: {line}{rest}"))
+        let runs = if self.last_good_runs { "; its last good version goes on" } else { "" };
+        Some(format!("{file} rejected: {line}{rest}{runs}"))
     }
 }
 
@@ -244,6 +248,7 @@ mod tests {
             pod: Some("default/a-node".into()),
             problems: Vec::new(),
             more: 0,
+            last_good_runs: false,
         };
         assert_eq!(report.line(), "/etc/m/a.yaml  accepted  default/a-node");
         report.state = ManifestState::Unsettled;
@@ -263,6 +268,7 @@ mod tests {
             pod: None,
             problems: vec![Problem::in_file(file, &whole)],
             more: 0,
+            last_good_runs: false,
         };
         assert_eq!(report.rejection().as_deref(), Some("/m/a.yaml rejected: cannot be decoded: time"));
         report.problems = vec![Problem::in_file(file, &place.with_hint("did you mean y?"))];
@@ -271,6 +277,9 @@ mod tests {
         report.problems.push(Problem::new("/m/a.yaml:4:5: spec.z: unknown field"));
         report.more = 3;
         assert_eq!(report.rejection(), Some(format!("{line}; and 4 more: pinlet explain a.yaml")));
+        report.problems.truncate(1);
+        (report.more, report.last_good_runs) = (0, true);
+        assert_eq!(report.rejection(), Some(format!("{line}; its last good version goes on")));
         report.state = ManifestState::Accepted;
         assert_eq!(report.rejection(), None);
     }
