@@ -113,6 +113,29 @@ impl fmt::Display for Quantity {
     }
 }
 
+/// For what is no quantity: what was probably meant, as a hint. People write bytes as `64MB`, and units in any case.
+pub fn meant(text: &str) -> Option<String> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..end], text[end..].trim());
+    Quantity::parse(number).ok()?;
+    if suffix_of(unit).is_ok() {
+        return Some(format!("did you mean {number}{unit}?"));
+    }
+    let lower = unit.to_ascii_lowercase();
+    let letters = lower.strip_suffix("bytes").or(lower.strip_suffix("byte")).or(lower.strip_suffix('b'));
+    let letters = letters.unwrap_or(&lower);
+    if letters.is_empty() {
+        return Some(format!("did you mean {number}?"));
+    }
+    let binary =
+        *BINARY.iter().find(|name| letters.eq_ignore_ascii_case(name) || *letters == name.to_lowercase()[..1])?;
+    if letters.len() > 1 {
+        return Some(format!("did you mean {number}{binary}?"));
+    }
+    let decimal = if binary == "Ki" { "k" } else { &binary[..1] };
+    Some(format!("did you mean {number}{decimal} or {number}{binary}?"))
+}
+
 fn suffix_of(suffix: &str) -> Result<(Format, u32, i32), QuantityError> {
     if suffix.is_empty() {
         return Ok((Format::Decimal, 0, 0));
@@ -232,6 +255,32 @@ mod tests {
         ];
         for (text, error) in rows {
             assert_eq!(Quantity::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_guessed_from_the_units_that_people_write() {
+        let rows = [
+            ("64mb", Some("did you mean 64M or 64Mi?")),
+            ("64MB", Some("did you mean 64M or 64Mi?")),
+            ("1.5g", Some("did you mean 1.5G or 1.5Gi?")),
+            ("64K", Some("did you mean 64k or 64Ki?")),
+            ("64kB", Some("did you mean 64k or 64Ki?")),
+            ("64MiB", Some("did you mean 64Mi?")),
+            ("64mi", Some("did you mean 64Mi?")),
+            ("64 Mi", Some("did you mean 64Mi?")),
+            ("500 m", Some("did you mean 500m?")),
+            ("64B", Some("did you mean 64?")),
+            ("64 bytes", Some("did you mean 64?")),
+            ("many", None),
+            ("64x", None),
+            ("1.2.3M", None),
+            ("", None),
+            ("64\u{212a}", None),
+        ];
+        for (text, hint) in rows {
+            assert_eq!(meant(text).as_deref(), hint, "{text}");
+            assert!(Quantity::parse(text).is_err(), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::admit::DEFAULT_NAMESPACE;
 use super::names;
-use super::quantity::Quantity;
+use super::quantity::{self, Quantity, QuantityError};
 use super::report::Report;
 use crate::model::id::PodUid;
 use crate::yaml::{Kind, Part, Path};
@@ -342,7 +342,11 @@ fn non_negative(report: &mut Report<'_>, path: &Path, text: &str) -> Option<Quan
 }
 
 fn quantity(report: &mut Report<'_>, path: &Path, text: &str) -> Option<Quantity> {
-    Quantity::parse(text).map_err(|error| report.invalid(path, text, &error.to_string())).ok()
+    let refuse = |error: QuantityError| {
+        let message = format!("Invalid value: {text:?}: {error}");
+        report.add(Kind::Value, path, Part::Value, message, quantity::meant(text));
+    };
+    Quantity::parse(text).map_err(refuse).ok()
 }
 
 fn tolerates(report: &mut Report<'_>, path: &Path, toleration: &Toleration) {

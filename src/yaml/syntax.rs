@@ -53,9 +53,9 @@ fn missing_space_above(text: &str, line: u32) -> Option<Problem> {
     for (index, whole) in written.take(LINES_ABOVE_MAX) {
         let trimmed = whole.trim_start();
         let entry = trimmed.strip_prefix("- ").map_or(trimmed, str::trim_start);
-        if let Some((key, value)) = key_without_space(entry) {
+        let found = key_without_space(entry).map(|(key, value)| missing_space(key, value));
+        if let Some(mut problem) = found.or_else(|| missing_space_after_dash(entry)) {
             let column = whole[..whole.len() - entry.len()].chars().count() + 1;
-            let mut problem = missing_space(key, value);
             problem.line = u32::try_from(index + 1).unwrap_or(u32::MAX);
             problem.column = u32::try_from(column).unwrap_or(u32::MAX);
             return Some(problem);
@@ -74,6 +74,24 @@ pub(super) fn missing_space(key: &str, value: &str) -> Problem {
         message: format!("a space is missing after the colon in \"{key}:{value}\""),
         hint: Some(format!("write \"{key}: {value}\"")),
     }
+}
+
+fn missing_space_after_dash(entry: &str) -> Option<Problem> {
+    let rest = entry_without_space(entry)?.trim_end();
+    Some(Problem {
+        kind: Kind::Syntax,
+        line: 0,
+        column: 0,
+        path: String::new(),
+        message: format!("a space is missing after the dash in \"-{rest}\""),
+        hint: Some(format!("write \"- {rest}\"")),
+    })
+}
+
+/// `-containerPort: 8080` -> `containerPort: 8080`: an entry of a list whose dash has become part of a word. Not for
+/// numbers and `---`.
+pub(super) fn entry_without_space(text: &str) -> Option<&str> {
+    text.strip_prefix('-').filter(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 /// `app:nodejs` -> (`app`, `nodejs`). Not for times, addresses or URLs, whose colons are no slip.
@@ -99,6 +117,14 @@ mod tests {
         assert_eq!(within("a: b", 1, 80), (1, 5));
         assert_eq!(within("", 1, 1), (1, 1));
         assert_eq!(within("", 2, 1), (1, 1));
+    }
+
+    #[test]
+    fn a_dash_with_a_word_at_it_was_to_be_an_entry() {
+        assert_eq!(entry_without_space("-containerPort: 8080"), Some("containerPort: 8080"));
+        for text in ["- a", "-1", "---", "a", "-", "--flag"] {
+            assert_eq!(entry_without_space(text), None, "{text}");
+        }
     }
 
     #[test]

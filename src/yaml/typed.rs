@@ -181,7 +181,10 @@ impl<'a> Typed<'a> {
             Value::Scalar(scalar) if scalar.kind == ScalarKind::Text => {
                 Some(format!("write it as a list: {}", as_list(&shorten(&scalar.text))))
             }
-            Value::Mapping(_) => Some("each entry of a list starts with \"- \"".to_owned()),
+            Value::Mapping(pairs) => {
+                let dash = pairs.iter().find_map(|pair| syntax::entry_without_space(&pair.key));
+                Some(dash.map_or_else(|| "each entry of a list starts with \"- \"".to_owned(), dash_hint))
+            }
             Value::Scalar(_) | Value::Sequence(_) => None,
         };
         Wrong { hint, ..self.expected("a list") }
@@ -236,7 +239,10 @@ impl<'a> Typed<'a> {
         for pair in pairs {
             if fields.is_some_and(|fields| !fields.contains(&pair.key.as_str())) {
                 let known = fields.unwrap_or_default().iter().copied();
-                let hint = nearest(&pair.key, known).map(|name| format!("did you mean {name}?"));
+                let hint = match syntax::entry_without_space(&pair.key) {
+                    Some(key) => Some(dash_hint(key)),
+                    None => nearest(&pair.key, known).map(|name| format!("did you mean {name}?")),
+                };
                 self.note(Kind::UnknownField, pair, path_of(pair), "unknown field", hint, None);
                 continue;
             }
@@ -433,6 +439,10 @@ impl<'de> Deserializer<'de> for Typed<'_> {
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_unit().map_err(|error| self.here(error))
     }
+}
+
+fn dash_hint(key: &str) -> String {
+    format!("a space is missing after the dash: write \"- {key}\"")
 }
 
 /// A command line as the list that it was meant to be; one for a shell stays one for a shell.
