@@ -406,7 +406,11 @@ fn an_image_that_is_nowhere_is_waited_for_and_found_when_preloaded() {
     let message = pod.status("c")["state"]["waiting"]["message"].as_str().unwrap_or_default().to_owned();
     assert_eq!(message, "Container image \"example/late:v1\" is not present with pull policy of Never");
     node.wait_pod("policy", "waits", |p| matches!(p.waiting("c").as_str(), "ErrImagePull" | "ImagePullBackOff"));
-    node.verb(&["explain", "policy"]).code(1);
+    let hint = format!("import an archive of it (pinlet import FILE) or put one into {}", node.preload().display());
+    let out = node.verb(&["explain", "policy"]).code(1);
+    assert!(out.stdout.contains(&hint), "{out:?}");
+    let out = node.verb(&["explain", "never"]).code(1);
+    assert!(out.stdout.contains(&format!("ErrImageNeverPull: {message}\n  hint: {hint}\n")), "{out:?}");
     Image::new("example/late:v1").write_docker_archive(&node.preload().join("late.tar"));
     for name in ["never", "policy"] {
         node.wait_pod_for(PATIENCE * 3, name, "runs", |p| p.is_running("c"));

@@ -4,8 +4,10 @@ use super::paths::lexically_absolute;
 use super::run::Agent;
 use super::worker::Lane;
 use crate::model::id::PodKey;
+use crate::model::observed::ImageProblem;
 use crate::model::pod::StaticPod;
 use crate::model::time::{Now, Wall};
+use crate::reconcile::container::{ContainerState, TroubleKind};
 use crate::reconcile::state::{NodeState, PodState, Waiting};
 use crate::reconcile::status;
 use crate::reconcile::timeline;
@@ -87,7 +89,7 @@ impl Agent {
         if let Some(pod) = state.filter(own) {
             let is_ready = is_ready(pod, &self.core, now);
             ok = manifest.state == ManifestState::Accepted && is_ready && !pod.is_terminating();
-            reasons.extend(status::reasons(pod, &self.core, now).into_iter().map(Problem::new));
+            reasons.extend(status::reasons(pod, &self.core, now).into_iter().map(|text| self.with_hint(text, pod)));
             stages = pod.timeline.stages().iter().map(stage).collect();
             for lane in [Lane::Pod, Lane::PodImages] {
                 reasons.extend(self.slow_job(&lane(pod.pod.uid.clone()), now));
@@ -104,6 +106,22 @@ impl Agent {
             reasons.extend(self.notes(now));
         }
         ExplainReport { manifest, ok, reasons, stages }
+    }
+
+    /// The kubelet's words for an image that may not be pulled do not say how it comes in, and stay as they are.
+    fn with_hint(&self, text: String, pod: &PodState) -> Problem {
+        let lacks_image = |c: &ContainerState| {
+            let kind = c.trouble.as_ref().map(|trouble| &trouble.kind);
+            matches!(kind, Some(TroubleKind::Image(ImageProblem::ErrImageNeverPull { .. })))
+                && text.starts_with(&format!("container {}: ErrImageNeverPull", c.name))
+        };
+        let preload = self.node.paths.preload.display();
+        let hint = pod
+            .containers
+            .iter()
+            .any(lacks_image)
+            .then(|| format!("import an archive of it (pinlet import FILE) or put one into {preload}"));
+        Problem { text, hint }
     }
 
     fn pod_named(&self, key: &str) -> Option<&PodState> {
