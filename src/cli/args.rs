@@ -1,8 +1,9 @@
 //! The verbs' command lines, as typed and checked.
 
 use super::command::command;
+use crate::yaml::nearest;
 use clap::ArgMatches;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,9 @@ use std::time::Duration;
 const LATER_VERBS: &[&str] = &["completion", "export", "images", "kubeconfig", "pull", "rmi"];
 /// Nouns of `get` of a later stage.
 const LATER_NOUNS: &[&str] = &["ev", "event", "events", "no", "node", "nodes"];
+
+/// kubectl's ways to choose pods, which nothing here understands.
+const SELECTORS: &[&str] = &["-l", "--selector", "--field-selector"];
 
 /// What was typed.
 #[derive(Debug, PartialEq)]
@@ -136,7 +140,30 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, Usage> {
     Ok(Parsed { run_dir, verb })
 }
 
-fn usage(error: clap::Error) -> Usage {
+fn usage(mut error: clap::Error) -> Usage {
+    let typed = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (verb, argument) = (typed(ContextKind::InvalidSubcommand), typed(ContextKind::InvalidArg));
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            // clap's own idea of likeness leads from `top` to `stop-pods`.
+            error.remove(ContextKind::SuggestedSubcommand);
+            error.remove(ContextKind::Suggested);
+            let verbs = command();
+            if let Some(near) = nearest(&verb, verbs.get_subcommands().map(clap::Command::get_name)) {
+                error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(vec![near.to_owned()]));
+            }
+        }
+        ErrorKind::UnknownArgument if SELECTORS.contains(&argument.as_str()) => {
+            let text = format!("{argument}: selectors are not supported: name the pod, or a namespace with -n\n");
+            return Usage { text, exit_code: 2 };
+        }
+        // "To pass it as a value, use --": no value here looks like a flag.
+        ErrorKind::UnknownArgument => drop(error.remove(ContextKind::Suggested)),
+        _ => {}
+    }
     let exit_code = match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
         _ => 2,
@@ -378,6 +405,37 @@ mod tests {
             let usage = parsed(words).expect_err("must be refused");
             assert_eq!(usage.exit_code, 2, "{words:?}");
             assert!(usage.text.contains(name), "{words:?}: {}", usage.text);
+        }
+    }
+
+    #[test]
+    fn a_tip_is_given_only_where_it_helps() {
+        for (words, tip) in [
+            (&["log", "web"][..], Some("'logs'")),
+            (&["gett", "pods"], Some("'get'")),
+            (&["stop-pod"], Some("'stop-pods'")),
+            (&["logs", "web", "--folow"], Some("'--follow'")),
+            (&["top"], None),
+            (&["stop"], None),
+            (&["get", "pods", "--no-headers"], None),
+        ] {
+            let text = parsed(words).expect_err("must be refused").text;
+            assert_eq!(text.contains("tip:"), tip.is_some(), "{words:?}: {text}");
+            assert!(text.contains(tip.unwrap_or_default()), "{words:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn selectors_get_a_plain_answer() {
+        for (words, flag) in [
+            (&["get", "pods", "-l", "app=x"][..], "-l"),
+            (&["get", "pods", "-lapp=x"], "-l"),
+            (&["logs", "--selector=app=x"], "--selector"),
+            (&["exec", "-l", "app=x", "--", "ls"], "-l"),
+            (&["get", "pods", "--field-selector", "status.phase=Running"], "--field-selector"),
+        ] {
+            let text = format!("{flag}: selectors are not supported: name the pod, or a namespace with -n\n");
+            assert_eq!(parsed(words), Err(Usage { text, exit_code: 2 }), "{words:?}");
         }
     }
 
