@@ -427,6 +427,17 @@ fn get_pods_finds_pods_by_name_and_namespace() {
     assert!(one.starts_with("apiVersion: v1\nkind: Pod\n"), "{one}");
     let described = fake.run(&["describe", "pod", "web", "-n", "default"]);
     assert!(described.code == 0 && described.stdout.starts_with("Name:"), "{}", described.stdout);
+    for noun in ["pod", "pods"] {
+        let ran = fake.run(&["describe", noun]);
+        let pods: Vec<&str> = ran.stdout.split("\n\n\n").collect();
+        assert!(ran.code == 0 && pods.len() == 3, "{}", ran.stdout);
+        for (pod, name) in pods.iter().zip(["gone-n", "web-n", "web-n"]) {
+            let first: Vec<&str> = pod.lines().next().unwrap_or_default().split_whitespace().collect();
+            assert_eq!(first, ["Name:", name], "{}", ran.stdout);
+        }
+    }
+    let ran = fake.run(&["describe", "pods", "-n", "none"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", "No resources found\n"));
     let ran = fake.run(&["describe", "pod", "web"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("pods \"web\" is ambiguous: default/web-n, kube-system/web-n"), "{}", ran.stderr);

@@ -28,6 +28,10 @@ pub enum Verb {
     GetPods(Get),
     GetImages(Get),
     DescribePod(PodName),
+    /// Of one namespace, or of all.
+    DescribePods {
+        namespace: Option<String>,
+    },
     /// The manifest directory and the rest are for where no agent answers.
     Explain {
         target: Option<String>,
@@ -207,7 +211,7 @@ fn describe(m: &ArgMatches) -> Result<Verb, Usage> {
     };
     match (noun.as_str(), name) {
         ("po" | "pod" | "pods", Some(name)) => Ok(Verb::DescribePod(PodName { name, namespace: text(m, "namespace") })),
-        ("po" | "pod" | "pods", None) => Err(Usage { text: "the pod's name is missing\n".to_owned(), exit_code: 2 }),
+        ("po" | "pod" | "pods", None) => Ok(Verb::DescribePods { namespace: text(m, "namespace") }),
         (later, _) if LATER_NOUNS.contains(&later) => Err(not_built(later)),
         (other, _) => Err(wrong_noun(other, "pod")),
     }
@@ -348,6 +352,8 @@ mod tests {
         let lenient = Offline { strict: false, hostname_override: Some("n".to_owned()), ..offline.clone() };
         for (words, expected) in [
             (&["describe", "pod", "web"][..], describe),
+            (&["describe", "pods"], Verb::DescribePods { namespace: None }),
+            (&["describe", "pod", "-n", "x"], Verb::DescribePods { namespace: Some("x".to_owned()) }),
             (&["explain"], explained(None)),
             (&["explain", "./a.yaml"], explained(Some("./a.yaml".to_owned()))),
             (&["stop-pods"], stop(None)),
@@ -391,7 +397,7 @@ mod tests {
             (&["get", "services"], "services"),
             (&["get", "pods", "-o", "xml"], "xml"),
             (&["get", "pods", "--nonsense"], "--nonsense"),
-            (&["describe", "pod"], "name"),
+            (&["describe", "node1"], "node1"),
             (&["logs"], "POD"),
             (&["logs", "web", "--tail=x"], "--tail"),
             (&["logs", "web", "--since=5"], "--since"),

@@ -71,7 +71,7 @@ fn reading_verbs() -> [Command; 5] {
                 flag("watch", 'w', "Go on showing changes").hide(true),
             ])
             .arg(flag("all-namespaces", 'A', "In all namespaces, as without -n").conflicts_with("namespace")),
-        Command::new("describe").about("Show all of a pod").args([noun("pod"), name(), namespace()]),
+        Command::new("describe").about("Show all of a pod, or of all pods").args([noun("pod"), name(), namespace()]),
         Command::new("explain")
             .about("Say why a pod is as it is")
             .arg(Arg::new("target").value_name("POD|FILE").help("A path, a file of the manifest directory, or a pod"))

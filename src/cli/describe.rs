@@ -20,11 +20,31 @@ const GAP: usize = 2;
 pub fn pod(run_dir: &Path, wanted: &PodName) -> Result<u8, VerbError> {
     let client = Client::new(run_dir);
     let pod = pod_name::find(&client, wanted)?;
-    let [namespace, name] = pod_name::key(&pod).map(percent_encode);
+    output::print(described(&client, &pod).as_bytes())?;
+    Ok(0)
+}
+
+/// Without a name: all pods, two blank lines between them, as kubectl does it.
+pub fn pods(run_dir: &Path, namespace: Option<&str>) -> Result<u8, VerbError> {
+    let client = Client::new(run_dir);
+    let pods = pod_name::list(&client, namespace)?;
+    if pods.is_empty() {
+        output::complain("No resources found");
+    }
+    for (number, pod) in pods.iter().enumerate() {
+        let gap = if number > 0 { "\n\n" } else { "" };
+        if !output::print(format!("{gap}{}", described(&client, pod)).as_bytes())? {
+            break;
+        }
+    }
+    Ok(0)
+}
+
+fn described(client: &Client, pod: &Pod) -> String {
+    let [namespace, name] = pod_name::key(pod).map(percent_encode);
     // A pod that has just gone has nothing more to explain.
     let explained = client.get(&format!("/pinlet/v1/explain?name={name}&namespace={namespace}")).ok();
-    output::print(text(&pod, explained.as_ref()).as_bytes())?;
-    Ok(0)
+    text(pod, explained.as_ref())
 }
 
 fn text(pod: &Pod, explained: Option<&ExplainReport>) -> String {

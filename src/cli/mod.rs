@@ -70,6 +70,7 @@ pub fn run(args: Vec<OsString>) -> Outcome {
         Verb::GetPods(options) => get::pods(&run_dir, &options),
         Verb::GetImages(options) => get::images(&run_dir, &options),
         Verb::DescribePod(pod) => describe::pod(&run_dir, &pod),
+        Verb::DescribePods { namespace } => describe::pods(&run_dir, namespace.as_deref()),
         Verb::Explain { target, manifest_path, offline } => {
             return explain::run(&run_dir, target, manifest_path, offline);
         }
