@@ -1,12 +1,13 @@
 //! argv -> role. Everything else is in the library.
 
 use pinlet::agent::{offline, startup};
+use pinlet::cli::args::NodeFlags;
 use pinlet::cli::{self, Invocation, Outcome, StopPods};
 use pinlet::config::{Config, ConfigError};
 use pinlet::error::chain;
 use pinlet::{image, manifest, runtime};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -60,11 +61,21 @@ fn internal(role: &str, args: &[OsString]) -> ExitCode {
     }
 }
 
+/// With the agent's flags, read as the agent reads them.
+fn check_node(flags: NodeFlags) -> ExitCode {
+    let flag = |name: &str, value: Option<PathBuf>| value.map(|value| [OsString::from(name), value.into_os_string()]);
+    let typed = [flag("--config", flags.config), flag("--cgroup-root", flags.cgroup_root)];
+    match Config::from_args(typed.into_iter().flatten().flatten()) {
+        Ok(config) => ExitCode::from(offline::check_node(&config.cgroup_root)),
+        Err(error) => refuse(&error),
+    }
+}
+
 fn client(args: Vec<OsString>) -> ExitCode {
     let code = match cli::run(args) {
         Outcome::Done(code) => code,
         Outcome::Check { paths, offline } => offline::check(&paths, &offline),
-        Outcome::CheckNode => offline::check_node(),
+        Outcome::CheckNode(flags) => return check_node(flags),
         Outcome::Explain { target, manifest_path, offline } => {
             offline::explain(target.as_deref(), &manifest_path, &offline)
         }

@@ -264,6 +264,25 @@ fn what_this_machine_has_is_told_in_one_line_each() {
 }
 
 #[test]
+fn the_check_of_the_node_looks_for_a_kubelet_of_the_agents_cgroup_root() {
+    let mut node = Setup::default().config("cgroupRoot: /TAG").stopped().start();
+    beside_a_kubelet(&mut node, "--cgroup-root=/TAG/");
+    let config = node.dir.join("config.yaml").display().to_string();
+    for (flags, alone) in [
+        (&[][..], true),
+        (&["--cgroup-root=/TAG"], false),
+        (&["--cgroup-root", "/x"], true),
+        (&["--config", &config], false),
+    ] {
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", node.setup.shell.as_deref().expect("just set"), "sh"]).arg(node.program());
+        let out = verb::run(command.args(["check", "--node"]).args(flags), b"", PATIENCE);
+        let line = out.stdout.lines().find(|l| l.starts_with("kubelet: ")).unwrap_or_else(|| panic!("{out:?}"));
+        assert_eq!((line == "kubelet: ok (none runs)", out.code == 0), (alone, alone), "{flags:?}: {out:?}");
+    }
+}
+
+#[test]
 fn an_agent_whose_pods_it_stops_says_so_before_it_ends() {
     let mut node = Setup::default().flag("--stop-pods-on-exit").stopped().start();
     let manager = Manager::of(&mut node);

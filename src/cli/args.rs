@@ -48,7 +48,7 @@ pub enum Verb {
         paths: Vec<PathBuf>,
         offline: Offline,
     },
-    CheckNode,
+    CheckNode(NodeFlags),
     Version,
 }
 
@@ -104,6 +104,13 @@ pub struct Offline {
     pub strict: bool,
 }
 
+/// The agent's own flags, as far as they decide what this host must have; the agent's own code reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFlags {
+    pub config: Option<PathBuf>,
+    pub cgroup_root: Option<PathBuf>,
+}
+
 /// A command line that is no verb's: what to print, and the exit code (0 for help).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Usage {
@@ -136,7 +143,10 @@ pub fn parse(args: Vec<OsString>) -> Result<Parsed, Usage> {
         Some(("exec", m)) => Verb::Exec(exec(m)),
         Some(("stop-pods", m)) => Verb::StopPods { timeout: m.get_one::<Duration>("timeout").copied() },
         Some(("import", m)) => Verb::Import(paths(m, "file")),
-        Some(("check", m)) if m.get_flag("node") => Verb::CheckNode,
+        Some(("check", m)) if m.get_flag("node") => Verb::CheckNode(NodeFlags {
+            config: m.get_one::<PathBuf>("config").cloned(),
+            cgroup_root: m.get_one::<PathBuf>("cgroup-root").cloned(),
+        }),
         Some(("check", m)) => Verb::Check { paths: paths(m, "file"), offline: offline(m) },
         // `subcommand_required` leaves no other.
         _ => Verb::Version,
@@ -349,6 +359,7 @@ mod tests {
             manifest_path: "/etc/kubernetes/manifests".into(),
             offline: offline.clone(),
         };
+        let node_flags = NodeFlags { config: Some("f".into()), cgroup_root: Some("/x".into()) };
         let lenient = Offline { strict: false, hostname_override: Some("n".to_owned()), ..offline.clone() };
         for (words, expected) in [
             (&["describe", "pod", "web"][..], describe),
@@ -359,7 +370,8 @@ mod tests {
             (&["stop-pods"], stop(None)),
             (&["stop-pods", "--timeout", "1m30s"], stop(Some(Duration::from_secs(90)))),
             (&["import", "a.tar", "b"], Verb::Import(vec!["a.tar".into(), "b".into()])),
-            (&["check", "--node"], Verb::CheckNode),
+            (&["check", "--node"], Verb::CheckNode(NodeFlags::default())),
+            (&["check", "--node", "--config=f", "--cgroup-root", "/x"], Verb::CheckNode(node_flags)),
             (
                 &["check", "a.yaml", "--field-validation=warn", "--hostname-override=n"],
                 Verb::Check { paths: vec!["a.yaml".into()], offline: lenient },
@@ -406,6 +418,7 @@ mod tests {
             (&["stop-pods", "--timeout=soon"], "--timeout"),
             (&["import"], "FILE"),
             (&["check"], "FILE"),
+            (&["check", "a.yaml", "--cgroup-root=/x"], "--node"),
             (&["version", "extra"], "extra"),
         ] {
             let usage = parsed(words).expect_err("must be refused");

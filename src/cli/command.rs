@@ -113,8 +113,17 @@ fn acting_verbs() -> [Command; 4] {
             .about("Check manifests as the agent would, without it")
             .arg(files(false).value_name("FILE|DIR").required_unless_present("node"))
             .arg(Arg::new("node").long("node").action(ArgAction::SetTrue).help("Say what this host lacks instead"))
-            .args(decoding_flags().map(|flag| flag.conflicts_with("node"))),
+            .args(decoding_flags().map(|flag| flag.conflicts_with("node")))
+            .args([
+                node_flag("cgroup-root", "PATH", "The agent's cgroup root"),
+                node_flag("config", "FILE", "The agent's configuration file"),
+            ]),
     ]
+}
+
+/// What `check --node` depends on: flags of the agent's that have no default here.
+fn node_flag(name: &'static str, value_name: &'static str, help: &'static str) -> Arg {
+    value(name, value_name, help).value_parser(clap::value_parser!(PathBuf)).requires("node")
 }
 
 /// What decoding depends on, where no agent can be asked.

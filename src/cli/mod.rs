@@ -25,7 +25,7 @@ mod yaml_text;
 
 pub use invocation::{Invocation, classify};
 
-use args::{Offline, Usage, Verb};
+use args::{NodeFlags, Offline, Usage, Verb};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub enum Outcome {
     /// `check FILE|DIR...`.
     Check { paths: Vec<PathBuf>, offline: Offline },
     /// `check --node`: what the host lacks.
-    CheckNode,
+    CheckNode(NodeFlags),
     /// `explain`, and no agent answers: that has been said; the exit code is 1 whatever is found.
     Explain { target: Option<String>, manifest_path: PathBuf, offline: Offline },
     /// `stop-pods`, and no agent answers, or it died meanwhile.
@@ -80,7 +80,7 @@ pub fn run(args: Vec<OsString>) -> Outcome {
         Verb::Import(paths) => import::run(&run_dir, paths),
         Verb::Version => Ok(version::run(&run_dir)),
         Verb::Check { paths, offline } => return Outcome::Check { paths, offline },
-        Verb::CheckNode => return Outcome::CheckNode,
+        Verb::CheckNode(flags) => return Outcome::CheckNode(flags),
     };
     Outcome::Done(ended.unwrap_or_else(|error| error.report()))
 }

@@ -48,8 +48,18 @@ impl Finding {
 /// The oldest kernel whose mount_setattr and cgroup.kill are relied on (design 2).
 const KERNEL_FLOOR: (u32, u32) = (5, 15);
 
-pub fn look() -> Vec<Finding> {
-    vec![kernel(), user(), cgroups(), overlay(), device_rules(), nf_tables(), forwarding(), address(), kubelet()]
+pub fn look(cgroup_root: &Path) -> Vec<Finding> {
+    vec![
+        kernel(),
+        user(),
+        cgroups(),
+        overlay(),
+        device_rules(),
+        nf_tables(),
+        forwarding(),
+        address(),
+        kubelet(cgroup_root),
+    ]
 }
 
 fn read(path: &str) -> String {
@@ -168,8 +178,8 @@ fn address() -> Finding {
     }
 }
 
-fn kubelet() -> Finding {
-    match super::super::preflight::refuse_beside_kubelet(Path::new("/")) {
+fn kubelet(cgroup_root: &Path) -> Finding {
+    match super::super::preflight::refuse_beside_kubelet(cgroup_root) {
         Ok(()) => Finding::good("kubelet", "none runs"),
         Err(error) => Finding::bad(
             "kubelet",

@@ -12,9 +12,9 @@ use crate::error::chain;
 use std::path::Path;
 use std::time::Duration;
 
-/// `check --node`.
-pub fn check_node() -> u8 {
-    let findings = host::look();
+/// `check --node`, for an agent with this cgroup root.
+pub fn check_node(cgroup_root: &Path) -> u8 {
+    let findings = host::look(cgroup_root);
     for finding in &findings {
         println!("{}", finding.line());
         if let Some(hint) = finding.hint {
