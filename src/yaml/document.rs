@@ -4,6 +4,7 @@ use super::canonical;
 use super::load;
 use super::path::{Path, Segment};
 use super::problem::{Kind, Problem};
+use super::syntax;
 use super::tree::{self, Node, Pair, Value};
 use super::typed::{self, Found};
 use serde::de::DeserializeOwned;
@@ -143,7 +144,7 @@ impl<'t> Document<'t> {
             return None;
         }
         self.walks.set(self.walks.get() + 1);
-        load::walk(self.text, self.number, path, key)
+        load::walk(self.text, self.number, path, key).map(|(line, column)| syntax::within(self.text, line, column))
     }
 
     fn nearest(&self, node: &Node) -> (u32, u32) {

@@ -135,6 +135,12 @@ mod tests {
     }
 
     #[test]
+    fn a_carriage_return_alone_makes_no_line_that_an_editor_would_not_show() {
+        let faults = faults("\r\renabled: yes");
+        assert_eq!(faults, ["1:15: maxPods: Required value"]);
+    }
+
+    #[test]
     fn a_missing_space_is_said_in_plain_words() {
         let whole = "metadata:\n  name: x\n  labels:\n    app:nodejs\nspec: {}\n";
         assert_eq!(

@@ -34,7 +34,7 @@ pub(super) fn explain(text: &str, display: &str, line: u32, column: u32) -> Prob
 
 /// The place if it is one of the text, else the text's end: the scanner ends lines at characters that no editor does
 /// (U+0085, U+2028, a carriage return alone), and complains of what is missing beyond the last.
-fn within(text: &str, line: u32, column: u32) -> (u32, u32) {
+pub(super) fn within(text: &str, line: u32, column: u32) -> (u32, u32) {
     // After the last line feed there is one more, empty line.
     let lines: Vec<&str> = text.split('\n').collect();
     let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
