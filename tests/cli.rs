@@ -400,7 +400,7 @@ fn get_pods_prints_pods_on_stdout_and_rejected_files_on_stderr() {
         ["kube-system", "web-n", "0/2", "Pending", "0", age, "<none>", "n"],
     ];
     assert_eq!((ran.code, lines), (0, expected.map(|row| row.to_vec()).to_vec()));
-    let rejected = "/m/b.yaml rejected: 3:5: spec.x: unknown field; hint: did you mean y?; and 2 more: pinlet explain b.yaml\n\
+    let rejected = "/m/b.yaml rejected: /m/b.yaml:3:5: spec.x: unknown field; hint: did you mean y?; and 2 more: pinlet explain b.yaml\n\
                     /m/c.yaml rejected: cannot be decoded: time\n";
     assert_eq!(ran.stderr, rejected);
     assert_eq!(fake.run(&["get", "pods", "-o", "name"]).stdout, "pod/gone-n\npod/web-n\npod/web-n\n");

@@ -107,7 +107,7 @@ impl ManifestReport {
         format!("{}  {}  {pod}", self.file.display(), self.state.as_str())
     }
 
-    /// `FILE rejected: [LINE:COL: ]<first problem>` for a rejected file, where the rest is told, and what runs.
+    /// `FILE rejected: <first problem>` for a rejected file, where the rest is told, and what runs.
     pub fn rejection(&self) -> Option<String> {
         if self.state != ManifestState::Rejected {
             return None;
@@ -115,8 +115,8 @@ impl ManifestReport {
         let file = self.file.display().to_string();
         let Some(problem) = self.problems.first() else { return Some(format!("{file} rejected")) };
         let line = problem.one_line();
-        // The file has just been named.
-        let line = line.strip_prefix(&format!("{file}:")).map_or(line.as_str(), str::trim_start);
+        // As every problem is written, place and all, for editors and scripts; without a place the file says nothing new.
+        let line = line.strip_prefix(&format!("{file}: ")).unwrap_or(&line);
         let name = self.file.file_name().unwrap_or_default().to_string_lossy();
         let rest = match self.problems.len() - 1 + self.more {
             0 => String::new(),
@@ -272,7 +272,7 @@ mod tests {
         };
         assert_eq!(report.rejection().as_deref(), Some("/m/a.yaml rejected: cannot be decoded: time"));
         report.problems = vec![Problem::in_file(file, &place.with_hint("did you mean y?"))];
-        let line = "/m/a.yaml rejected: 3:5: spec.x: unknown field; hint: did you mean y?";
+        let line = "/m/a.yaml rejected: /m/a.yaml:3:5: spec.x: unknown field; hint: did you mean y?";
         assert_eq!(report.rejection().as_deref(), Some(line));
         report.problems.push(Problem::new("/m/a.yaml:4:5: spec.z: unknown field"));
         report.more = 3;
