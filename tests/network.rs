@@ -174,6 +174,44 @@ fn with_network_none_a_pod_has_loopback_and_no_address() {
 }
 
 #[test]
+fn without_nf_tables_host_network_pods_run_and_the_others_say_why_not() {
+    let mut node = support::Setup::default().stopped().start();
+    node.setup.shell = Some(support::seccomp::without_nf_tables(&node.dir));
+    node.start_agent();
+    node.put_pod(&Pod::idle("host"));
+    node.put_pod(&Pod::idle("own").own_network());
+    let pid = node.init_pid(&node.wait_running("host"), "c");
+    let out = wait_for("explain names what is missing", PATIENCE, || {
+        let out = node.verb(&["explain", "own"]);
+        expect(out.code == 1 && out.stdout.contains("nf_tables"), || format!("{out:?}"))?;
+        Ok(out.stdout)
+    });
+    assert!(out.contains("this kernel has no nf_tables") && out.contains("hint: "), "{out}");
+    let out = node.verb(&["describe", "pod", "own"]).ok().stdout;
+    assert!(out.contains("this kernel has no nf_tables"), "{out}");
+    let own = node.pod("own");
+    assert_eq!(
+        (own.phase().as_str(), own.waiting("c").as_str(), own.ip().as_str()),
+        ("Pending", "ContainerCreating", "")
+    );
+    assert!(node.agent_log().contains("this kernel has no nf_tables"), "{}", node.agent_log());
+    // Nothing of the attempts stays, and the pod without a network goes as any other.
+    assert!(!host::links().contains(&node.tag));
+    node.remove("own.yaml");
+    node.wait_gone("own");
+    node.put_pod(&Pod::idle("later"));
+    node.wait_running("later");
+    // Nor does the next agent mind, whether or not it finds nf_tables.
+    node.put_pod(&Pod::idle("own").own_network());
+    node.wait_pod("own", "waits", |pod| pod.phase() == "Pending");
+    node.crash_agent();
+    node.setup.shell = None;
+    node.start_agent();
+    node.wait_running("own");
+    assert_eq!(node.init_pid(&node.pod("host"), "c"), pid, "nothing was restarted");
+}
+
+#[test]
 fn a_changed_resolv_conf_reaches_pods_that_run() {
     let mut node = support::Setup::default().config("fileCheckFrequency: 1s").stopped().start();
     let own = node.dir.join("resolv.conf");

@@ -36,7 +36,8 @@ pub enum NetError {
     Occupied,
     #[error("cannot switch on IP forwarding ({IP_FORWARD})")]
     Forwarding(#[source] io::Error),
-    /// The usual cause is a kernel without nf_tables.
+    #[error("this kernel has no nf_tables, which the pod network's masquerading needs")]
+    NoNfTables(#[source] NetlinkError),
     #[error("cannot set up masquerading for pods (nf_tables table {table})")]
     Masquerade { table: String, source: NetlinkError },
     #[error("cannot enter the pod's network namespace {pin}")]
@@ -50,13 +51,21 @@ impl NetError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             NetError::Overlap { .. } => Some("choose another network with --pod-cidr"),
-            NetError::Masquerade { .. } => {
+            NetError::NoNfTables(_) | NetError::Masquerade { .. } => {
                 Some("the kernel needs nf_tables with nft_masq and nft_chain_nat; pods with hostNetwork do not")
             }
             NetError::Forwarding(_) => Some("set net.ipv4.ip_forward=1 on the host"),
             NetError::Foreign(_) => Some("choose another name with --bridge-name"),
             _ => None,
         }
+    }
+}
+
+fn masquerade(table: &str, source: NetlinkError) -> NetError {
+    if source.nobody_answers() {
+        NetError::NoNfTables(source)
+    } else {
+        NetError::Masquerade { table: table.to_owned(), source }
     }
 }
 
@@ -295,7 +304,7 @@ impl Bridge {
 
     /// True if it had to be written.
     fn ensure_table(&self, written: &mut bool) -> Result<bool, NetError> {
-        let wrong = |source| NetError::Masquerade { table: self.table.clone(), source };
+        let wrong = |source| masquerade(&self.table, source);
         let mut socket = TableSocket::open().map_err(wrong)?;
         if *written && socket.exists(&self.table).map_err(wrong)? {
             return Ok(false);
@@ -320,9 +329,7 @@ impl Bridge {
         // A kernel without nf_tables has no table to remove.
         let Ok(mut socket) = TableSocket::open() else { return Ok(()) };
         match socket.exists(&self.table) {
-            Ok(true) => {
-                socket.delete(&self.table).map_err(|source| NetError::Masquerade { table: self.table.clone(), source })
-            }
+            Ok(true) => socket.delete(&self.table).map_err(|source| masquerade(&self.table, source)),
             Ok(false) | Err(_) => Ok(()),
         }
     }
@@ -406,4 +413,24 @@ fn switch_on_forwarding() -> Result<(), NetError> {
     fs::write(IP_FORWARD, "1").map_err(NetError::Forwarding)?;
     log::info!("net.ipv4.ip_forward was 0 and is now 1, for the pod network; it is not put back");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::chain;
+
+    #[test]
+    fn a_kernel_without_nf_tables_is_named() {
+        // EOPNOTSUPP, and EPERM.
+        let of = |errno| masquerade("pinlet-x", NetlinkError::Refused { errno, reason: String::new() });
+        let (missing, refused) = (of(95), of(1));
+        let text = chain(&missing);
+        assert!(
+            text.starts_with("this kernel has no nf_tables, which the pod network's masquerading needs: "),
+            "{text}"
+        );
+        assert!(missing.hint().is_some_and(|hint| hint.contains("hostNetwork")), "{missing:?}");
+        assert!(chain(&refused).starts_with("cannot set up masquerading for pods (nf_tables table pinlet-x): "));
+    }
 }

@@ -13,6 +13,7 @@ pub mod image;
 pub mod loopfs;
 pub mod node;
 pub mod pod;
+pub mod seccomp;
 pub mod verb;
 pub mod view;
 pub mod wait;

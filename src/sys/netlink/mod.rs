@@ -56,6 +56,16 @@ impl NetlinkError {
     pub fn already_exists(&self) -> bool {
         self.is(&[libc::EEXIST])
     }
+
+    /// The kernel was built without what would answer, or its module is missing.
+    pub fn nobody_answers(&self) -> bool {
+        match self {
+            NetlinkError::Open(error) => {
+                matches!(error.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT))
+            }
+            other => other.is(&[libc::EOPNOTSUPP]),
+        }
+    }
 }
 
 /// One conversation with one family of the kernel, in the network namespace of the thread that opened it.
@@ -236,5 +246,23 @@ impl RouteEvents {
 impl AsFd for RouteEvents {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_lacks_is_told_from_what_it_refuses() {
+        let refused = |errno| NetlinkError::Refused { errno, reason: String::new() };
+        let opened = |errno| NetlinkError::Open(io::Error::from_raw_os_error(errno));
+        // Without nfnetlink there is no such protocol; with it, a batch for a subsystem that is not there.
+        for lacking in [opened(libc::EPROTONOSUPPORT), refused(libc::EOPNOTSUPP)] {
+            assert!(lacking.nobody_answers(), "{lacking:?}");
+        }
+        for other in [opened(libc::EMFILE), refused(libc::EPERM), refused(libc::ENOENT), refused(libc::EINVAL)] {
+            assert!(!other.nobody_answers(), "{other:?}");
+        }
     }
 }

@@ -72,7 +72,7 @@ impl TableSocket {
 
     pub fn exists(&mut self, table: &str) -> Result<bool, NetlinkError> {
         let message = Message::new(kind(NFT_MSG_GETTABLE), 0, &nfgen()).text(NFTA_TABLE_NAME, table);
-        Ok(self.0.ask(message)?.is_some())
+        self.0.ask(message).map(|found| found.is_some()).map_err(unserved)
     }
 
     /// `table ip NAME { type nat hook postrouting priority srcnat; ip saddr NETWORK/PREFIX oifname != "BRIDGE"
@@ -131,6 +131,17 @@ impl TableSocket {
     }
 }
 
+/// So plain a question has nothing invalid: nfnetlink says EINVAL to all that a subsystem it does not have is asked,
+/// and to a batch for it what this makes of it.
+fn unserved(error: NetlinkError) -> NetlinkError {
+    match error {
+        NetlinkError::Refused { errno: libc::EINVAL, reason } => {
+            NetlinkError::Refused { errno: libc::EOPNOTSUPP, reason }
+        }
+        other => other,
+    }
+}
+
 fn kind(message: u16) -> u16 {
     NFNL_SUBSYS_NFTABLES << 8 | message
 }
@@ -172,4 +183,16 @@ fn compare(data: Message, operator: u32, value: &[u8]) -> Message {
     data.be32(NFTA_CMP_SREG, NFT_REG_1)
         .be32(NFTA_CMP_OP, operator)
         .nest(NFTA_CMP_DATA, |data| data.attribute(NFTA_DATA_VALUE, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nfnetlink_without_nf_tables_is_nobody_who_answers() {
+        let refused = |errno| NetlinkError::Refused { errno, reason: String::new() };
+        assert!(unserved(refused(libc::EINVAL)).nobody_answers());
+        assert!(!unserved(refused(libc::EPERM)).nobody_answers());
+    }
 }
