@@ -69,7 +69,7 @@ fn idle(node: &Node, rows: &mut Vec<Row>) {
     rows.push(row(
         &format!("wake-ups in {seconds} s, nothing happening"),
         format!("monitors {}, loop {}, workers {}", after.1 - before.1, after.0 - before.0, after.2 - before.2),
-        "a rescan each 20 s, done by a worker: two turns of the loop",
+        "a rescan each 20 s: one turn of the loop, its looks by workers",
     ));
     rows.push(row(
         &format!("bytes written to disk in {seconds} s, nothing happening"),
