@@ -240,7 +240,11 @@ fn pods_whose_records_were_wiped_while_no_agent_ran_start_afresh_without_doubles
     let mut node = Node::start();
     node.put_pod(&Pod::idle("always").own_network());
     node.put_pod(&Pod::idle("never").restart("Never"));
-    let before = [node.wait_running("always"), node.wait_running("never")];
+    // It has crashed once, and the next crash would make it wait.
+    let crashes_once = "[ -e /kept/crashed ] || { touch /kept/crashed; exit 1; }";
+    let crashed = Pod::new("crashed", &format!("{crashes_once}; {IDLE}"));
+    node.put_pod(&crashed.volume("kept", json!({"emptyDir": {}}), "/kept"));
+    let before = [node.wait_running("always"), node.wait_running("never"), node.wait_running("crashed")];
     let pids = before.each_ref().map(|p| node.init_pid(p, "c"));
     node.crash_agent();
     wipe(&node.run_dir());
@@ -250,9 +254,15 @@ fn pods_whose_records_were_wiped_while_no_agent_ran_start_afresh_without_doubles
     let never = node.wait_pod("never", "has failed", |p| p.phase() == "Failed");
     let last = never.terminated("c");
     assert_eq!((&last["exitCode"], &last["reason"]), (&json!(137), &json!("ContainerStatusUnknown")), "{last:#}");
+    node.wait_pod("crashed", "runs again", |p| {
+        assert_ne!(p.waiting("c"), "CrashLoopBackOff", "it was killed as nobody's: that is no crash");
+        p.is_running("c") && p.restarts("c") == 2
+    });
     assert!(pids.iter().all(|p| !host::is_alive(*p)), "the old processes are killed first");
-    assert_eq!(monitors(&node).len(), 1);
+    assert_eq!(monitors(&node).len(), 2);
     node.remove("always.yaml");
+    node.remove("crashed.yaml");
+    node.wait_gone("crashed");
     node.remove("never.yaml");
     node.wait_gone("always");
     node.wait_gone("never");
@@ -379,9 +389,9 @@ fn damaged_records_cost_one_restart_at_most() {
 #[test]
 fn counters_and_final_states_survive_a_power_cut() {
     let mut node = Node::start();
-    node.put_pod(&Pod::new("once", "echo done; exit 0").restart("Never"));
+    node.put_pod(&Pod::new("once", "echo done; exit 0").restart("Never").own_network());
     node.put_pod(&Pod::idle("app").own_network());
-    node.wait_pod("once", "has ended", |p| p.phase() == "Succeeded");
+    let ended = node.wait_pod("once", "has ended", |p| p.phase() == "Succeeded");
     let before = node.wait_running("app");
     host::signal(node.init_pid(&before, "c"), SIGKILL);
     let before = node.wait_pod("app", "is restarted", |p| p.restarts("c") == 1 && p.is_running("c"));
@@ -395,6 +405,7 @@ fn counters_and_final_states_survive_a_power_cut() {
     assert_eq!(after.uid(), before.uid());
     let once = node.wait_pod("once", "is still done", |p| p.phase() == "Succeeded");
     assert_eq!(once.restarts("c"), 0);
+    assert_eq!((once.ip(), once.ip().is_empty()), (ended.ip(), false), "the address that it had");
     stays("the one-shot does not run again", Duration::from_secs(3), || {
         let pod = node.try_pod("once")?;
         expect(pod.phase() == "Succeeded" && pod.restarts("c") == 0, || format!("{:#}", pod.0["status"]))

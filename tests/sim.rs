@@ -132,8 +132,8 @@ impl World {
             }
             let sandbox = self.sandboxes.contains(&uid).then_some(AdoptedSandbox { ip: None });
             let (created, started) = (self.now().wall, None);
-            let pod = Arc::new(dir.pod);
-            self.take_in(Event::Adopted(Box::new(AdoptedPod { pod, created, started, sandbox, containers })));
+            let (pod, ip) = (Arc::new(dir.pod), memo.and_then(|m| m.ip));
+            self.take_in(Event::Adopted(Box::new(AdoptedPod { pod, created, started, ip, sandbox, containers })));
         }
         self.procs.retain(|_, p| !matches!(p.state, ProcState::Intent));
         self.turn();

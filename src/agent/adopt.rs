@@ -329,6 +329,7 @@ fn adopt_pod(node: &Node, adoption: &mut Adoption, record: PodRecord, kept: Kept
         containers,
         created: record.memo.created,
         started: Some(record.memo.started),
+        ip: memo.and_then(|m| m.ip),
         sandbox: sandbox.as_ref().map(|record| AdoptedSandbox { ip: record.ip }),
         pod,
     });

@@ -187,6 +187,7 @@ mod tests {
             hash: pod.hash.clone(),
             created: Wall(1_700_000_000_000_000_000),
             started: Wall(1_700_000_000_000_000_000),
+            ip: Some([10, 85, 0, 7].into()),
             containers: vec![
                 container(0, MemoState::Running(running()), Some(termination(3))),
                 container(1, MemoState::Ended(termination(4)), None),

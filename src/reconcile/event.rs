@@ -108,6 +108,8 @@ pub struct AdoptedPod {
     pub created: Wall,
     /// `status.startTime`.
     pub started: Option<Wall>,
+    /// The address that it had last, from the durable record.
+    pub ip: Option<IpAddr>,
     /// A sandbox of this boot that is whole: pins, mounts, link.
     pub sandbox: Option<AdoptedSandbox>,
     pub containers: Vec<AdoptedContainer>,

@@ -10,6 +10,7 @@ use crate::model::id::{BootId, ContainerId, ContainerName};
 use crate::model::observed::{LinuxUser, RunningContainer, Termination};
 use crate::model::time::{Mono, Now, Wall};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Raised when an older pinlet could misread what this one writes.
 pub const VERSION: u32 = 1;
@@ -23,6 +24,9 @@ pub struct DurableMemo {
     pub hash: String,
     pub created: Wall,
     pub started: Wall,
+    /// The address of the latest sandbox, shown of a finished pod when that is long gone.
+    #[serde(default)]
+    pub ip: Option<IpAddr>,
     pub containers: Vec<ContainerMemo>,
 }
 
@@ -86,6 +90,7 @@ impl PodState {
             hash: self.pod.hash.clone(),
             created: self.created,
             started: self.started,
+            ip: self.ip,
             containers: self.containers.iter().map(container_memo).collect(),
         }
     }
@@ -132,6 +137,11 @@ pub fn adopt_container(
         None => (AdoptedState::None, None),
         Some(kept) => (remembered(kept, same_boot, now), kept.last.clone()),
     };
+    // What ran when its records were wiped was killed as nobody's: that is no crash, and waits for nothing.
+    let wiped = match &remembered {
+        AdoptedState::Lost { attempt, .. } => found.iter().all(|f| f.attempt() < *attempt),
+        _ => false,
+    };
     let (state, last) = newest(found, remembered, before, now);
     let next_attempt = known_attempts.max(used);
     AdoptedContainer {
@@ -141,7 +151,7 @@ pub fn adopt_container(
         next_attempt,
         // Every attempt after the memory was last written made a container, but for those that are known not to.
         created: known_created.saturating_add((next_attempt - known_attempts).saturating_sub(not_created)),
-        backoff: kept.and_then(|k| k.backoff).filter(|_| same_boot),
+        backoff: kept.and_then(|k| k.backoff).filter(|_| same_boot && !wiped),
     }
 }
 

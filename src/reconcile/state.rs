@@ -263,6 +263,8 @@ impl PodState {
         }
         let finished = state.all_done();
         let runs = state.containers.iter().any(ContainerState::is_live);
+        // One that is to run again gets another, and has none until then.
+        state.ip = adopted.ip.filter(|_| finished);
         if let Some(sandbox) = adopted.sandbox {
             state.prepared = true;
             state.sandbox = Sandbox::Ready;

@@ -14,6 +14,7 @@ pub fn adopted(pod: &StaticPod, containers: Vec<AdoptedContainer>, sandbox: bool
         pod: Arc::new(pod.clone()),
         created: Wall(1_600_000_000_000_000_000),
         started: Some(Wall(1_600_000_001_000_000_000)),
+        ip: None,
         sandbox: sandbox.then(|| AdoptedSandbox { ip: Some("10.85.0.7".parse().expect("an address")) }),
         containers,
     }
@@ -115,6 +116,21 @@ fn final_states_survive_a_reboot() {
         assert_eq!(adopt(&mut bench, &pod, state, 1, false), ["Persist one"]);
         assert_eq!(bench.desire(&[&pod]), [""; 0]);
         assert_eq!(bench.phase(&pod), phase);
+    }
+}
+
+#[test]
+fn a_finished_pod_keeps_its_address_in_the_status_and_one_that_runs_again_does_not() {
+    for (policy, ip) in [(RestartPolicy::Never, Some("10.85.0.9")), (RestartPolicy::Always, None)] {
+        let mut bench = Bench::new();
+        let pod = StaticPod { restart_policy: policy, ..base_pod() };
+        let ended = container(AdoptedState::Terminated(termination("c", 0, 0, bench.now)), 1);
+        let ip_before = Some("10.85.0.9".parse().expect("an address"));
+        let adopted = AdoptedPod { ip: ip_before, ..adopted(&pod, vec![ended], false) };
+        bench.after(Event::Adopted(Box::new(adopted)));
+        assert_eq!(bench.status(&pod).pod_ip.as_deref(), ip, "{policy:?}");
+        assert_eq!(bench.pod(&pod).memo(&BootId::new("b")).ip.map(|ip| ip.to_string()).as_deref(), ip);
+        assert_eq!(bench.state.addresses().count(), 0, "the address itself may be another pod's by now");
     }
 }
 
@@ -249,6 +265,32 @@ fn a_final_state_is_remembered_across_boots_and_back_off_is_not() {
     let next = rejoin(&bench, &pod, Vec::new(), "next-boot");
     assert_eq!(next.backoff, None);
     assert!(matches!(next.state, AdoptedState::Terminated(t) if t.finished_mono == bench.now.mono));
+}
+
+#[test]
+fn what_ran_when_its_records_were_wiped_waits_for_no_back_off_and_what_lost_its_monitor_does() {
+    let pod = base_pod();
+    let mut bench = Bench::new();
+    bench.run(&pod);
+    bench.exited(&pod, "c", 0, 1);
+    bench.found(&pod, "c");
+    bench.started(&pod, "c", 1);
+    let lost = Found::Lost { id: id("c", 1), attempt: 1 };
+    // A start of which the run dir tells nothing but that it never was is no other end.
+    let never = Found::NotCreated { attempt: 2 };
+    for (found, state, at_once) in [
+        (vec![], "Terminated ContainerStatusUnknown 137", true),
+        (vec![never], "Terminated ContainerStatusUnknown 137", true),
+        (vec![lost], "Waiting CrashLoopBackOff", false),
+    ] {
+        let joined = rejoin(&bench, &pod, found.clone(), "this-boot");
+        assert_eq!((&joined.state, joined.created), (&AdoptedState::Lost { id: id("c", 1), attempt: 1 }, 2));
+        let mut next = Bench::new();
+        let adopted = adopted(&pod, vec![joined], true);
+        let emitted = next.after(Event::Adopted(Box::new(adopted)));
+        assert_eq!(emitted.contains(&"ResolveImage c".to_owned()), at_once, "{found:?}: {emitted:?}");
+        assert_eq!(next.container_state(&pod, "c"), state, "{found:?}");
+    }
 }
 
 #[test]
