@@ -109,6 +109,7 @@ fn a_manifest_that_changed_while_no_agent_ran_is_acted_on_afterwards() {
     node.wait_running("added");
     node.wait_pod("edited", "is replaced", |p| p.uid() != before[0].uid() && p.is_running("c"));
     node.wait_gone("removed");
+    assert_eq!(node.agent_log().matches("removed.yaml: accepted").count(), 1, "by the first agent only");
     let kept = node.wait_running("kept");
     assert_eq!((kept.uid(), kept.container_id("c")), (before[2].uid(), before[2].container_id("c")));
 }

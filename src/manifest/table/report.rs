@@ -48,12 +48,13 @@ impl Table {
     }
 
     /// The reports that changed in state, pod or words since the last call, for the log. A file that is being decoded
-    /// is told when that is done, and one that is gone not at all.
+    /// is told when that is done, one of an earlier run when it is looked at, and one that is gone not at all.
     pub fn take_changes(&mut self) -> Vec<FileReport> {
         let mut changes = Vec::new();
         let mut told = Vec::new();
         for (path, file) in &self.files {
-            if !file.touched || matches!(file.verdict, Verdict::Decoding { .. }) {
+            let unseen = matches!(file.verdict, Verdict::Restored) && self.missing.is_none();
+            if !file.touched || unseen || matches!(file.verdict, Verdict::Decoding { .. }) {
                 continue;
             }
             let report = self.report(path, file);

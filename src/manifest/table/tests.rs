@@ -523,6 +523,30 @@ fn every_change_is_told_once() {
 }
 
 #[test]
+fn a_pod_of_an_earlier_run_is_told_when_its_file_is_seen_and_without_one_not_at_all() {
+    let mut before = Desk::new();
+    before.write("gone.yaml", &manifest("gone", "x:1"));
+    before.write("there.yaml", &manifest("there", "x:1"));
+    before.settle();
+    let kept: Vec<Kept> = before.table.files.into_values().filter_map(|file| file.active).collect();
+    let mut desk = Desk::new();
+    let now = desk.now();
+    desk.table.restore(kept, now);
+    desk.write("there.yaml", &manifest("there", "x:1"));
+    let mut told = Vec::new();
+    desk.scan();
+    told.extend(desk.table.take_changes());
+    desk.decode_one("there.yaml");
+    told.extend(desk.table.take_changes());
+    desk.pass(300);
+    desk.settle();
+    told.extend(desk.table.take_changes());
+    let told: Vec<_> = told.into_iter().map(|r| (r.path.display().to_string(), r.state)).collect();
+    assert_eq!(told, [("/m/there.yaml".to_owned(), FileState::Accepted)]);
+    assert_eq!(desk.desired(), ["/m/there.yaml there-n1 x:1"]);
+}
+
+#[test]
 fn a_single_file_is_a_directory_of_one() {
     let node = NodeName::new("n1").expect("a name");
     let path = PathBuf::from("/m/pod.yaml");
