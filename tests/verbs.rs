@@ -42,6 +42,24 @@ fn logs_prints_what_a_container_wrote() {
 }
 
 #[test]
+fn the_tail_of_a_log_that_a_power_cut_tore_is_its_last_whole_line() {
+    let node = Node::start();
+    node.put_pod(&Pod::new("app", "echo first; echo last").restart("Never"));
+    let pod = node.wait_pod("app", "has ended", |p| p.phase() == "Succeeded");
+    node.wait_log("app", "last\n");
+    let file = node.pod_logs().join(format!("default_{}_{}/c/0.log", node.full_name("app"), pod.uid()));
+    let whole = std::fs::read(&file).expect("a log");
+    let zeros = "\0".repeat(100);
+    for torn in ["2026-11-24T01:02:03.000000000Z stdout F to", "2026-11", &zeros, &format!("{zeros}\n{zeros}")] {
+        std::fs::write(&file, [&whole, torn.as_bytes()].concat()).expect("a log");
+        for (tail, text) in [("1", "last\n"), ("2", "first\nlast\n"), ("-1", "first\nlast\n")] {
+            let out = node.verb(&["logs", "app", &format!("--tail={tail}")]).ok();
+            assert_eq!(out.stdout, text, "--tail={tail} with {torn:?} at its end");
+        }
+    }
+}
+
+#[test]
 fn log_files_are_cri_and_linked() {
     let node = Node::start();
     node.put_pod(&Pod::new("app", "echo out; echo err >&2; echo -n part").restart("Never"));

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 /// The longest line that is taken for a record, in bytes; the monitors cut at 16 KiB. What is longer is no CRI log.
 const LINE_MAX: usize = 1024 * 1024;
 const BLOCK_BYTES: usize = 64 * 1024;
+/// RFC 3339 with nanoseconds and an offset has 35.
+const TIME_BYTES_MAX: usize = 40;
 /// Enough for a record's time, stream and tag.
 const RECORD_HEAD_BYTES: usize = 64;
 
@@ -28,7 +30,8 @@ pub struct Record<'a> {
 /// `None` for a line that is no record (a torn write after a power cut): such lines are skipped.
 pub fn parse(line: &[u8]) -> Option<Record<'_>> {
     let mut parts = line.splitn(4, |b| *b == b' ');
-    let time = std::str::from_utf8(parts.next()?).ok().filter(|time| time.len() >= 20 && time.contains('T'))?;
+    let time = std::str::from_utf8(parts.next()?).ok();
+    let time = time.filter(|time| (20..=TIME_BYTES_MAX).contains(&time.len()) && time.contains('T'))?;
     let stream = parts.next()?;
     if stream != b"stdout" && stream != b"stderr" {
         return None;
@@ -182,6 +185,7 @@ fn rotated(path: &Path) -> io::Result<Vec<Rotated>> {
 
 /// Where the last `lines` lines of `file` begin, and how many it has of them. A line is a record that ends one: the
 /// partial records before it belong to it. In the `live` file the last record is a line in any case: nothing follows.
+/// What is no record (torn by a power cut) is never shown, so it does not count either.
 fn tail_offset(file: &File, lines: u64, live: bool) -> io::Result<(u64, u64)> {
     let length = file.metadata()?.len();
     if lines == 0 {
@@ -191,11 +195,13 @@ fn tail_offset(file: &File, lines: u64, live: bool) -> io::Result<(u64, u64)> {
     let (mut end, mut begin, mut found) = (None, length, 0);
     let mut last = live;
     let mut count = |at: u64, end: u64| -> io::Result<bool> {
-        if is_full(file, at, end)? || std::mem::take(&mut last) {
-            if found == lines {
-                return Ok(true);
+        if let Some(partial) = partial(file, at, end)? {
+            if !partial || last {
+                if found == lines {
+                    return Ok(true);
+                }
+                found += 1;
             }
-            found += 1;
             last = false;
         }
         begin = at;
@@ -223,12 +229,12 @@ fn tail_offset(file: &File, lines: u64, live: bool) -> io::Result<(u64, u64)> {
     }
 }
 
-/// True if the record that begins at `at` ends a line of the container's.
-fn is_full(file: &File, at: u64, end: u64) -> io::Result<bool> {
+/// Whether the record that begins at `at` leaves a line of the container's open; `None` where it is no record.
+fn partial(file: &File, at: u64, end: u64) -> io::Result<Option<bool>> {
     let mut head = [0u8; RECORD_HEAD_BYTES];
     let size = usize::try_from(end - at).unwrap_or(RECORD_HEAD_BYTES).min(RECORD_HEAD_BYTES);
     file.read_exact_at(&mut head[..size], at)?;
-    Ok(parse(&head[..size]).is_some_and(|record| !record.partial))
+    Ok(parse(&head[..size]).map(|record| record.partial))
 }
 
 #[cfg(test)]
@@ -334,6 +340,32 @@ mod tests {
     }
 
     #[test]
+    fn torn_records_are_no_lines_and_the_last_whole_one_is_the_tail() {
+        let nothing = "\0".repeat(40);
+        let cut = &full(3)[..30];
+        for (name, torn) in [
+            ("cut", cut.to_owned()),
+            ("zeros", nothing.clone()),
+            ("closed", format!("{nothing}\n")),
+            ("both", format!("{nothing}\n{nothing}\n{cut}")),
+            ("tag", "2026-11-23T23:06:02.000000000Z stdout\n".to_owned()),
+        ] {
+            let dir = Dir::new(&format!("torn-{name}"));
+            let path = dir.write("0.log", &(full(1) + &part(2) + &full(2) + &torn));
+            for (tail, expected) in [(1, &["line 2", "line 2"][..]), (2, &["line 1", "line 2", "line 2"])] {
+                let mut seen = Vec::new();
+                let mut reader = LogReader::from_tail(&path, tail).expect("opened");
+                let take = &mut |line: &[u8]| {
+                    seen.extend(parse(line).map(|record| String::from_utf8_lossy(record.content).into_owned()));
+                    Ok(true)
+                };
+                reader.drain(take).expect("readable");
+                assert_eq!(seen, expected, "{name}, --tail {tail}");
+            }
+        }
+    }
+
+    #[test]
     fn following_goes_on_through_every_file_that_was_rotated_meanwhile() {
         let dir = Dir::new("rotate");
         let path = dir.write("0.log", &full(1));
@@ -436,6 +468,6 @@ mod tests {
         assert_eq!(end.expect_err("no log").kind(), io::ErrorKind::InvalidData);
         assert!(reader.rest.len() <= LINE_MAX + BLOCK_BYTES);
         let (lines, _) = lines_of(LogReader::from_tail(&path, 1), input);
-        assert_eq!(lines, [[b'x'; LINE_MAX - 1]]);
+        assert_eq!(lines, [full(1).trim_end().as_bytes(), &[b'x'; LINE_MAX - 1]], "no record is no line of the tail's");
     }
 }
