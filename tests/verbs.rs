@@ -516,3 +516,19 @@ fn what_means_nothing_here_is_one_warning_and_a_missing_directory_too() {
     node.put_pod(&Pod::idle("app"));
     node.wait_running("app");
 }
+
+#[test]
+fn exec_works_after_the_agents_own_limits_have_fallen() {
+    let mut node = Node::start();
+    node.put_pod(&Pod::idle("app"));
+    let pod = node.wait_running("app");
+    node.crash_agent();
+    // As a unit's LimitNOFILE= and CapabilityBoundingSet= may have it after an edit.
+    let fallen = "ulimit -n 5000; exec setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource \"$@\"";
+    node.setup.shell = Some(fallen.to_owned());
+    node.start_agent();
+    let limits = "ulimit -Sn; ulimit -Hn; ulimit -Sc; grep -c . /proc/1/limits";
+    let out = node.verb(&["exec", "app", "--", "sh", "-c", limits]).ok();
+    assert_eq!(out.stdout, "5000\n5000\n0\n17\n", "no more than the agent has itself: {out:?}");
+    assert_eq!(node.pod("app").container_id("c"), pod.container_id("c"), "nothing was restarted");
+}

@@ -8,6 +8,7 @@ use super::creator::{CONFIG, STATE, plain};
 use super::exec::{Answer, ORDER_BYTES_MAX, Order};
 use super::exec_files::STATE_FILES;
 use super::executor::ReportingExecutor;
+use super::host_facts::Ceilings;
 use super::launch::{Launch, LaunchFile};
 use super::progress::Progress;
 use super::record;
@@ -19,7 +20,7 @@ use crate::sys::socket::{self, Leaked};
 use crate::sys::spawn::{self, Ended};
 use crate::sys::{bump, mount, poll};
 use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::oci_spec::runtime::{BoxBuilder, Spec};
+use libcontainer::oci_spec::runtime::{BoxBuilder, PosixRlimitBuilder, Spec};
 use libcontainer::syscall::syscall::SyscallType;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -73,9 +74,10 @@ fn enter(dir: &Path, control: &OwnedFd) -> Result<Entered, String> {
     // The same as the container's; lowering it takes CAP_SYS_RESOURCE.
     let _ = fs::write("/proc/self/oom_score_adj", launch.oom_score_adj.to_string());
     process::new_session_keyring();
+    let ceilings = Ceilings::of_self().map_err(|e| chain(&e))?;
 
     rootfs::enter_namespace(dir, &[], &[]).map_err(|e| chain(&e))?;
-    let (own, uid) = prepare_own_dir(&launch, &order)?;
+    let (own, uid) = prepare_own_dir(&launch, &order, &ceilings)?;
     let entered = build(&own, init, order.tty, control)?;
     if let Some(terminal) = &entered.terminal {
         // Without it the process still has the terminal, and only cannot open it again.
@@ -102,7 +104,7 @@ fn running_init(dir: &Path) -> Result<OwnedFd, String> {
 
 /// libcontainer's state of the container, copied, and the process as the spec has it but for what was ordered. Their
 /// directory, and the user.
-fn prepare_own_dir(launch: &Launch, order: &Order) -> Result<(PathBuf, u32), String> {
+fn prepare_own_dir(launch: &Launch, order: &Order, ceilings: &Ceilings) -> Result<(PathBuf, u32), String> {
     let own = launch.dir.join(OWN_DIR);
     let prepared = fs::create_dir_all(&own)
         .and_then(|()| mount::tmpfs(&own, "mode=700,size=4m", true))
@@ -125,6 +127,12 @@ fn prepare_own_dir(launch: &Launch, order: &Order) -> Result<(PathBuf, u32), Str
             env.push("TERM=xterm".to_owned());
         }
     }
+    let limits = description.rlimits().iter().flatten().map(|limit| {
+        let (soft, hard) = ceilings.bound(limit.typ(), limit.soft(), limit.hard());
+        PosixRlimitBuilder::default().typ(limit.typ()).soft(soft).hard(hard).build()
+    });
+    let limits = limits.collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
+    description.set_rlimits(Some(limits));
     // So that a user other than root can open /dev/stdout and the like.
     let uid = description.user().uid();
     process::give_pipes_to(uid);

@@ -10,6 +10,9 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// linux/capability.h
+const CAP_SYS_RESOURCE: u32 = 24;
+
 #[derive(Debug, thiserror::Error)]
 pub enum HostFactsError {
     #[error("cannot read {path}")]
@@ -45,6 +48,27 @@ impl HostFacts {
             pure_cgroup_v2: pure_cgroup_v2(&text_of("/proc/self/mountinfo")?),
             thermal_throttle: thermal_throttle(),
         })
+    }
+}
+
+/// What bounds this process where it sets limits, read now: the agent's may have fallen since a container started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    hard: Vec<(PosixRlimitType, u64)>,
+}
+
+impl Ceilings {
+    pub fn of_self() -> Result<Ceilings, HostFactsError> {
+        let facts = HostFacts::read()?;
+        // Who has it may go as high as any limit that was set before.
+        let unbounded = facts.capabilities.contains(CAP_SYS_RESOURCE);
+        Ok(Ceilings { hard: if unbounded { Vec::new() } else { facts.hard_limits } })
+    }
+
+    /// The nearest to soft and hard limit that can be set.
+    pub fn bound(&self, kind: PosixRlimitType, soft: u64, hard: u64) -> (u64, u64) {
+        let own = self.hard.iter().find(|(bounded, _)| *bounded == kind).map_or(u64::MAX, |(_, own)| *own);
+        (soft.min(own), hard.min(own))
     }
 }
 
@@ -155,6 +179,15 @@ mod tests {
         assert!(facts.cpus > 0 && facts.memory_bytes > 1 << 20);
         assert_eq!(facts.hard_limits.len(), 16);
         assert!(!kernel_hostname().expect("a name").contains('\n'));
+    }
+
+    #[test]
+    fn limits_above_ones_own_come_down_to_them_and_others_stay() {
+        let ceilings = Ceilings { hard: vec![(PosixRlimitType::RlimitNofile, 5000)] };
+        let bound = |soft, hard| ceilings.bound(PosixRlimitType::RlimitNofile, soft, hard);
+        assert_eq!((bound(1024, 1 << 20), bound(1 << 20, u64::MAX)), ((1024, 5000), (5000, 5000)));
+        assert_eq!((bound(0, 0), bound(10, 5000)), ((0, 0), (10, 5000)));
+        assert_eq!(ceilings.bound(PosixRlimitType::RlimitCore, 0, u64::MAX), (0, u64::MAX));
     }
 
     #[test]
