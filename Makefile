@@ -63,7 +63,7 @@ test: deps check static images ## All set-up, then every test (root; about half 
 
 .PHONY: deps
 deps: ## Install the Debian packages that building and testing need (root)
-	packaging/deps.sh build images test
+	$(give_back) packaging/deps.sh build images test
 
 .PHONY: vm-test
 vm-test: deps package images ## Units, shutdown, power cuts and boots on an emulated Debian 12 (root, at most 15 minutes)

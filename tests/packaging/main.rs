@@ -1,8 +1,9 @@
 //! What is shipped beside the binary: the units say what the contract says and systemd understands every line, and
-//! the init script keeps an agent running, rotates its log, and stops pods only when the machine goes down. The
+//! the init scripts keep an agent running, and stop pods only when the machine goes down. The
 //! agent here is a small shell script that writes down what it was asked; the real one meets both in the vm-test.
 
 mod init_script;
+mod openrc;
 mod units;
 
 use std::path::PathBuf;
