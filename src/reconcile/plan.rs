@@ -16,6 +16,10 @@ use std::time::Duration;
 pub const MAX_ACTIONS: usize = 128;
 /// Until an exit is seen, a container is killed again this often.
 const KILL_RETRY: Duration = STEP_RETRY;
+/// The disk is left to starts while they follow each other this closely, as at boot.
+const START_QUIET: Duration = Duration::from_millis(200);
+/// But no longer than this.
+const KEEP_WITHIN: Duration = Duration::from_secs(2);
 
 pub fn reconcile(state: &mut NodeState, now: Now) -> Plan {
     let mut turn = Turn {
@@ -23,6 +27,7 @@ pub fn reconcile(state: &mut NodeState, now: Now) -> Plan {
         limits: state.limits(),
         marker: state.stop_marker,
         slots: Slots::new(state, now),
+        quiet_at: state.pods.values().filter_map(PodState::last_start).max().map(|at| at + START_QUIET),
         actions: Vec::new(),
         wake_at: None,
     };
@@ -44,6 +49,8 @@ struct Turn {
     limits: Limits,
     marker: bool,
     slots: Slots,
+    /// When the starts so far are a while ago.
+    quiet_at: Option<Mono>,
     actions: Vec<Action>,
     wake_at: Option<Mono>,
 }
@@ -181,10 +188,17 @@ fn act(pod: &mut PodState, turn: &mut Turn) {
     }
 }
 
-/// Durable records come last, and not while the pod is on its way to a start.
+/// Durable records come last, and not while the pod is on its way to a start. Of a first start there is little to keep:
+/// the record from before it says nearly the same, so that it waits for other pods' starts too.
 fn persist(pod: &mut PodState, turn: &mut Turn) {
-    let due = pod.unsaved && pod.prepared && !pod.is_terminating() && !pod.is_hurrying(turn.now);
-    if due && turn.has_room() {
+    if !pod.unsaved || !pod.prepared || pod.is_terminating() || pod.is_hurrying(turn.now) {
+        return;
+    }
+    let due_at = match (pod.first_start(), turn.quiet_at) {
+        (Some(at), Some(quiet_at)) => quiet_at.min(at + KEEP_WITHIN),
+        (Some(_) | None, _) => turn.now.mono,
+    };
+    if turn.is_due(due_at) && turn.has_room() {
         pod.unsaved = false;
         turn.actions.push(Action::Persist { uid: pod.pod.uid.clone() });
     }

@@ -369,6 +369,21 @@ impl PodState {
         self.may_start() && self.setback.is_none() && hurries
     }
 
+    /// When the latest of its containers started.
+    pub(super) fn last_start(&self) -> Option<Mono> {
+        self.containers.iter().filter_map(|c| Some(c.running()?.started_mono)).max()
+    }
+
+    /// When the first of its containers started, if all of them run for the first time.
+    pub(super) fn first_start(&self) -> Option<Mono> {
+        // A pod that stops has more to tell.
+        if !self.may_start() {
+            return None;
+        }
+        let first = |c: &ContainerState| c.running().filter(|r| r.attempt == 0).map(|r| r.started_mono);
+        self.containers.iter().map(first).min().flatten()
+    }
+
     /// The file is gone, or stop-pods was called. The grace period only ever shrinks.
     pub(super) fn begin_stop(&mut self, why: StopReason, now: Now) {
         let grace = self.pod.grace;

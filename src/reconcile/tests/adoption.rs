@@ -180,7 +180,9 @@ fn a_container_that_runs_without_a_sandbox_is_left_alone_until_one_must_start() 
     let mut bench = Bench::new();
     let pod = base_pod();
     let state = AdoptedState::Running(running("c", 0, bench.now));
-    assert_eq!(adopt(&mut bench, &pod, state, 1, false), ["Persist one"]);
+    assert_eq!(adopt(&mut bench, &pod, state, 1, false), [""; 0]);
+    bench.pass_seconds(1);
+    assert_eq!(bench.plan(), ["Persist one"]);
     assert_eq!(bench.exited(&pod, "c", 0, 1), ["Prepare one", "ResolveImage c"]);
 }
 

@@ -103,5 +103,37 @@ fn durable_writes_wait_until_nothing_is_on_its_way_to_a_start() {
     before_start.extend(bench.after(Event::SandboxReady { uid: pod.uid.clone(), ip: None }));
     before_start.extend(bench.found(&pod, "c"));
     assert!(!before_start.contains(&"Persist one".to_owned()), "{before_start:?}");
-    assert_eq!(bench.started(&pod, "c", 0), ["Persist one"]);
+    assert_eq!(bench.started(&pod, "c", 0), [""; 0]);
+    bench.pass(Duration::from_millis(199));
+    assert_eq!(bench.plan(), [""; 0]);
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(bench.plan(), ["Persist one"]);
+}
+
+#[test]
+fn first_starts_that_follow_each_other_put_durable_writes_off_but_not_for_long() {
+    let mut bench = Bench::new();
+    let pods = pods(20);
+    let mut kept_after = Vec::new();
+    for n in 0..pods.len() {
+        bench.desire(&pods[..=n].iter().collect::<Vec<_>>());
+        bench.make_sandbox(&pods[n]);
+        bench.start_all(&pods[n], 0);
+        bench.pass(Duration::from_millis(150));
+        kept_after.extend(bench.plan().into_iter().filter(|a| a.starts_with("Persist")).map(|a| (n, a)));
+    }
+    let first: Vec<_> = kept_after.iter().take(2).map(|(n, a)| (*n, a.as_str())).collect();
+    assert_eq!(first, [(13, "Persist p000"), (14, "Persist p001")], "two seconds each");
+    bench.pass(Duration::from_millis(50));
+    assert_eq!(bench.plan().len(), pods.len() - kept_after.len(), "quiet at last");
+}
+
+#[test]
+fn a_restart_is_kept_at_once() {
+    let mut bench = Bench::new();
+    let pod = base_pod();
+    bench.run(&pod);
+    bench.exited(&pod, "c", 0, 1);
+    bench.found(&pod, "c");
+    assert!(bench.started(&pod, "c", 1).contains(&"Persist one".to_owned()));
 }

@@ -5,6 +5,7 @@ use crate::model::observed::{StartFailure, StartFailureReason};
 use crate::model::pod::{RestartPolicy, StaticPod};
 use crate::reconcile::event::Event;
 use crate::reconcile::timeline::StageName;
+use std::time::Duration;
 
 fn start_failed(bench: &mut Bench, pod: &StaticPod, attempt: u32, reason: StartFailureReason) -> Vec<String> {
     let failure = StartFailure { reason, message: "it broke".to_owned() };
@@ -22,8 +23,10 @@ fn a_new_pod_is_prepared_and_its_image_looked_for_at_once() {
     assert_eq!(bench.found(&pod, "c"), [""; 0]);
     assert_eq!(bench.after(Event::SandboxReady { uid: pod.uid.clone(), ip: None }), ["Start c 0"]);
     assert_eq!(bench.phase(&pod), "Pending");
-    assert_eq!(bench.started(&pod, "c", 0), ["Persist one"]);
+    assert_eq!(bench.started(&pod, "c", 0), [""; 0]);
     assert_eq!(bench.phase(&pod), "Running");
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.plan(), ["Persist one"]);
     assert_eq!(bench.wake_in, None, "a running pod needs no waking");
 }
 

@@ -14,7 +14,7 @@ fn the_marker_stops_every_pod_takes_its_sandbox_away_and_keeps_its_directories()
     let mut bench = Bench::new();
     let pod = with_containers(&["a", "b"]);
     bench.run(&pod);
-    assert_eq!(bench.after(Event::StopMarker(true)), ["Signal a 0 15", "Signal b 0 15"]);
+    assert_eq!(bench.after(Event::StopMarker(true)), ["Signal a 0 15", "Signal b 0 15", "Persist one"]);
     assert!(!bench.state.all_stopped());
     bench.exited(&pod, "a", 0, 143);
     assert_eq!(bench.exited(&pod, "b", 0, 0), ["StopSandbox one", "Persist one"]);
