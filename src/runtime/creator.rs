@@ -1,14 +1,14 @@
 //! The creator: forked from the monitor, alive for milliseconds, and the only caller of libcontainer's create.
 //!
 //! Whatever libcontainer does to its caller (chdir, aborts, namespaces, zombies) ends with it; init becomes the
-//! monitor's child. INVARIANT: before libcontainer is called nothing is open but descriptors 0 to 2, the container's
+//! monitor's child. Its mounts are made while the monitor makes the cgroups. INVARIANT: before libcontainer is called nothing is open but descriptors 0 to 2, the container's
 //! two pipes and the line to the monitor, since init holds all of it when it looks up its working directory.
 
 use super::cgroup::{CgroupError, Hierarchies};
 use super::executor::ReportingExecutor;
 use super::launch::Launch;
 use super::overlay::{self, OverlayError};
-use super::progress::Progress;
+use super::progress::{Enclosed, Progress};
 use super::record::FailedStage;
 use super::rootfs::{self, RootfsError};
 use super::trace;
@@ -36,8 +36,6 @@ pub(super) const ROOTFS: &str = "rootfs";
 pub(super) struct Order<'a> {
     pub launch: &'a Launch,
     pub hierarchies: &'a Hierarchies,
-    /// No device rules are in force: the container gets no means to reach the host's devices.
-    pub without_devices: bool,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
     pub line: OwnedFd,
@@ -83,8 +81,10 @@ pub(super) fn run(order: Order<'_>) -> ! {
     process::set_name(c"pinlet-creator");
     process::unblock_signals();
     let line = Leaked::new(order.line);
+    // The monitor's end too: when the monitor is gone, that must show.
+    process::close_all_but(&[line.as_fd(), order.stdout.as_fd(), order.stderr.as_fd()]);
     trace::report_to(line);
-    let outcome = prepare(order.launch, order.hierarchies, order.without_devices, line).and_then(|uid| {
+    let outcome = prepare(order.launch, order.hierarchies, line).and_then(|uid| {
         hand_over_output(&order.stdout, &order.stderr, uid)?;
         process::close_all_but(&[line.as_fd(), order.stdout.as_fd(), order.stderr.as_fd()]);
         build(&order.launch.dir, order.stdout, order.stderr, line)
@@ -97,13 +97,7 @@ pub(super) fn run(order: Order<'_>) -> ! {
 }
 
 /// Everything up to the root file system; the user's id.
-fn prepare(
-    launch: &Launch,
-    hierarchies: &Hierarchies,
-    without_devices: bool,
-    line: Leaked,
-) -> Result<u32, CreateError> {
-    hierarchies.join_v1(&launch.cgroup.leaf_path())?;
+fn prepare(launch: &Launch, hierarchies: &Hierarchies, line: Leaked) -> Result<u32, CreateError> {
     if let Err(error) = fs::write("/proc/self/oom_score_adj", launch.oom_score_adj.to_string()) {
         // Lowering it takes CAP_SYS_RESOURCE.
         Progress::Warning(format!("oom_score_adj {} cannot be set: {error}", launch.oom_score_adj)).send(line);
@@ -115,7 +109,12 @@ fn prepare(
     let mut needed = rootfs::host_paths(&spec);
     needed.extend(launch.layers.iter().cloned());
     needed.extend([launch.upper.clone(), launch.work.clone()]);
+    let cgroups = hierarchies.open_v1(&launch.cgroup.leaf_path())?;
     rootfs::enter_namespace(&launch.dir, &launch.volumes, &needed)?;
+
+    let Some(Enclosed { without_devices }) = Enclosed::receive(line) else { process::exit_now(0) };
+    cgroups.join()?;
+    drop(cgroups);
 
     let root = launch.dir.join(ROOTFS);
     let parts =

@@ -1,8 +1,9 @@
-//! What agent and monitor say to each other over one SOCK_SEQPACKET socket: `go` down, one report up.
+//! What agent and monitor say to each other over one SOCK_SEQPACKET socket: where to live and `go` down, one report up.
 //!
 //! One write per message, so that nobody reads half of one; no message is ever needed to find out about a container
 //! (the records say the same), so a peer that is gone is never an error.
 
+use super::cgroup::Hierarchies;
 use super::record::{FailedStage, VERSION};
 use crate::model::id::ProcessRef;
 use crate::model::observed::LinuxUser;
@@ -11,6 +12,7 @@ use crate::sys::socket;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 /// A report is a few hundred bytes and a message text, which [`send_report`] cuts.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -40,6 +42,13 @@ struct Message<T> {
     body: T,
 }
 
+/// Where monitors live.
+#[derive(Serialize, Deserialize)]
+struct Home<H> {
+    cgroup_root: PathBuf,
+    hierarchies: H,
+}
+
 /// The agent's word that the intent record names the monitor.
 #[derive(Serialize, Deserialize)]
 struct Go {}
@@ -48,6 +57,24 @@ struct Go {}
 pub fn send_go(handshake: impl AsFd) -> io::Result<()> {
     let bytes = serde_json::to_vec(&Message { version: VERSION, body: Go {} }).map_err(io::Error::other)?;
     socket::send(handshake, &bytes)
+}
+
+/// Agent: tells the monitor its cgroups, which it enters before it waits for `go`.
+pub(super) fn send_home(handshake: impl AsFd, cgroup_root: &Path, hierarchies: &Hierarchies) -> io::Result<()> {
+    let body = Home { cgroup_root: cgroup_root.to_owned(), hierarchies };
+    let bytes = serde_json::to_vec(&Message { version: VERSION, body }).map_err(io::Error::other)?;
+    socket::send(handshake, &bytes)
+}
+
+/// Monitor: `None` if the agent is gone.
+pub(super) fn receive_home(handshake: impl AsFd) -> io::Result<Option<(PathBuf, Hierarchies)>> {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    let n = socket::receive(handshake, &mut buffer)?;
+    if n == 0 {
+        return Ok(None);
+    }
+    let message: Message<Home<Hierarchies>> = serde_json::from_slice(&buffer[..n]).map_err(io::Error::other)?;
+    Ok(Some((message.body.cgroup_root, message.body.hierarchies)))
 }
 
 /// Monitor: waits for `go`; false if the agent is gone.

@@ -11,7 +11,7 @@ use super::devices;
 use super::handshake::{self, Report};
 use super::launch::{Launch, LaunchFile};
 use super::output::Output;
-use super::progress::Progress;
+use super::progress::{Enclosed, Progress};
 use super::record::{self, ExitRecord, FailedStage, Failure, Started};
 use super::told::Told;
 use crate::error::chain;
@@ -45,10 +45,11 @@ pub fn main(dir: &Path) -> ! {
     let Ok(handshake) = process::adopt_fd(spawn::HANDSHAKE_FD) else { process::exit_now(2) };
     process::close_all_but(&[handshake.as_fd()]);
     process::raise_file_size();
+    let settled = settle_in(&handshake);
     if !handshake::wait_go(&handshake).unwrap_or(false) {
         process::exit_now(0);
     }
-    match get_ready(dir) {
+    match settled.and_then(|hierarchies| get_ready(dir, hierarchies)) {
         Ok(monitor) => monitor.run(handshake),
         Err(message) => {
             let failure = Failure { stage: FailedStage::Create, message };
@@ -58,12 +59,18 @@ pub fn main(dir: &Path) -> ! {
     process::exit_now(0)
 }
 
-/// What has to work before anything is created.
-fn get_ready(dir: &Path) -> Result<Monitor, String> {
+/// Enters the monitors' cgroups: from here on nothing that is done to the agent's service is done to this process.
+fn settle_in(handshake: &OwnedFd) -> Result<Hierarchies, String> {
     process::drop_groups().map_err(|e| format!("supplementary groups cannot be dropped: {e}"))?;
-    let LaunchFile { launch, hierarchies } =
-        LaunchFile::read(dir).map_err(|e| format!("launch.json cannot be used: {e}"))?;
-    hierarchies.join_monitors_v1(&launch.cgroup.root).map_err(|e| chain(&e))?;
+    let home = handshake::receive_home(handshake).map_err(|e| format!("the agent cannot be understood: {e}"))?;
+    let Some((cgroup_root, hierarchies)) = home else { process::exit_now(0) };
+    hierarchies.join_monitors_v1(&cgroup_root).map_err(|e| chain(&e))?;
+    Ok(hierarchies)
+}
+
+/// What has to work before anything is created.
+fn get_ready(dir: &Path, hierarchies: Hierarchies) -> Result<Monitor, String> {
+    let LaunchFile { launch, .. } = LaunchFile::read(dir).map_err(|e| format!("launch.json cannot be used: {e}"))?;
     let children = ChildEvents::new().map_err(|e| format!("no signalfd: {e}"))?;
     Ok(Monitor { launch, hierarchies, children, ended: Children::default() })
 }
@@ -139,28 +146,24 @@ impl Monitor {
     fn start(&mut self, outputs: [OwnedFd; 2]) -> Result<Running, Failure> {
         let create = |message: String| Failure { stage: FailedStage::Create, message };
         let leaf = self.launch.cgroup.leaf_path();
-        let made = self.hierarchies.create_leaf(&self.launch.cgroup);
-        let mut warnings = made.map_err(|e| create(chain(&e)))?;
+        let begun = self.hierarchies.begin_leaf(&self.launch.cgroup);
+        let mut warnings = begun.map_err(|e| create(chain(&e)))?;
+        let birthplace = self.hierarchies.birthplace(&leaf).map_err(|e| create(chain(&e)))?;
+        let (line, creators_line) = socket::pair().map_err(|e| create(format!("no socket pair: {e}")))?;
+        let [stdout, stderr] = outputs;
+        let order = Order { launch: &self.launch, hierarchies: &self.hierarchies, stdout, stderr, line: creators_line };
+        let forked = spawn::fork_into(birthplace.as_ref().map(|fd| fd.as_fd()), || creator::run(order));
+        let child = forked.map_err(|e| create(format!("the creator cannot be forked: {e}")))?;
+        self.ended.creator = Some(child.pid);
+        // Beside the creator's mounts. If it fails, the line ends, and with it the creator.
+        self.hierarchies.complete_leaf(&self.launch.cgroup).map_err(|e| create(chain(&e)))?;
         let restricted = devices::restrict(&self.hierarchies, &leaf);
-        if let Err(error) = &restricted {
+        Enclosed { without_devices: restricted.is_err() }.send(&line);
+        if let Err(error) = restricted {
             warnings.push(format!(
                 "no device rules can be set ({error}): the container has no CAP_MKNOD and a nodev root instead"
             ));
         }
-        let birthplace = self.hierarchies.birthplace(&leaf).map_err(|e| create(chain(&e)))?;
-        let (line, creators_line) = socket::pair().map_err(|e| create(format!("no socket pair: {e}")))?;
-        let [stdout, stderr] = outputs;
-        let order = Order {
-            launch: &self.launch,
-            hierarchies: &self.hierarchies,
-            without_devices: restricted.is_err(),
-            stdout,
-            stderr,
-            line: creators_line,
-        };
-        let forked = spawn::fork_into(birthplace.as_ref().map(|fd| fd.as_fd()), || creator::run(order));
-        let child = forked.map_err(|e| create(format!("the creator cannot be forked: {e}")))?;
-        self.ended.creator = Some(child.pid);
         let told = self.listen(line);
         warnings.extend(told.warnings.iter().cloned());
         self.judge(told, warnings)

@@ -1,4 +1,4 @@
-//! What the creator, and the container's init until its exec, tell the monitor.
+//! What the creator, and the container's init until its exec, tell the monitor; and the one word that it tells back.
 //!
 //! One message per datagram of a socket that only they hold: its end means that the creator is done and that init has
 //! exec'd or died. The monitor watches the creator's death beside it, since an init that waits to be started keeps the
@@ -91,9 +91,45 @@ impl Progress {
     }
 }
 
+/// The monitor to the creator: the container's cgroups are there, limits included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Enclosed {
+    /// No device rules are in force: the container gets no means to reach the host's devices.
+    pub without_devices: bool,
+}
+
+impl Enclosed {
+    pub fn send(self, line: impl AsFd) {
+        // A creator that is gone has said why, or its end will.
+        let _ = socket::send(line, if self.without_devices { b"n" } else { b"d" });
+    }
+
+    /// Waits; `None` if the monitor is gone, or has given up.
+    pub fn receive(line: impl AsFd) -> Option<Enclosed> {
+        let mut buffer = [0; 8];
+        let n = socket::receive(line, &mut buffer).unwrap_or(0);
+        match &buffer[..n] {
+            b"d" => Some(Enclosed { without_devices: false }),
+            b"n" => Some(Enclosed { without_devices: true }),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_word_says_whether_there_are_device_rules_and_silence_says_nothing() {
+        let (monitor, creator) = socket::pair().expect("a socket pair");
+        for without_devices in [true, false] {
+            Enclosed { without_devices }.send(&monitor);
+            assert_eq!(Enclosed::receive(&creator), Some(Enclosed { without_devices }));
+        }
+        drop(monitor);
+        assert_eq!(Enclosed::receive(&creator), None);
+    }
 
     #[test]
     fn every_message_survives_the_way() {

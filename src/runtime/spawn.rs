@@ -1,6 +1,7 @@
 //! Agent side of a start: one monitor per container.
 
 use super::cgroup::{CgroupError, Hierarchies};
+use super::handshake;
 pub use super::handshake::{Report, read_report, send_go};
 use super::launch::{Launch, LaunchFile};
 use crate::model::id::{Pid, ProcessRef};
@@ -42,8 +43,8 @@ pub fn write_launch(hierarchies: &Hierarchies, launch: &Launch) -> Result<(), Sp
     file.write().map_err(SpawnError::Launch)
 }
 
-/// Starts the monitor of the container whose directory is `dir`. It reads and creates nothing before [`send_go`], and
-/// nothing at all if the handshake is dropped before. INVARIANT: the intent record is in place.
+/// Starts the monitor of the container whose directory is `dir`. It enters its cgroups, and does nothing else before
+/// [`send_go`]; nothing at all if the handshake is dropped before. INVARIANT: the intent record is in place.
 pub fn spawn_monitor(
     image: &SelfImage,
     hierarchies: &Hierarchies,
@@ -60,6 +61,10 @@ pub fn spawn_monitor(
     let cgroup = birthplace.as_ref().map(|fd| fd.as_fd());
     let child = spawn::exec_detached(image, &argv, [None; 3], &theirs, cgroup).map_err(SpawnError::Start)?;
     drop(theirs);
+    // One that is gone already is noticed as any other.
+    if let Err(error) = handshake::send_home(&ours, cgroup_root, hierarchies) {
+        log::debug!("monitor {}: {error}", child.pid);
+    }
     let start_ticks = spawn::start_ticks(child.pid).map_err(SpawnError::Start)?;
     let process = ProcessRef { pid: Pid(child.pid), start_ticks };
     Ok(Spawned { process, pidfd: child.pidfd, handshake: ours })

@@ -10,7 +10,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -326,6 +326,12 @@ pub fn reopen(file: &File) -> io::Result<File> {
 pub fn open_nonblocking(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     owned(open(path, flags, Mode::empty())?).map(File::from)
+}
+
+/// One write to the file at `path` below an open directory, which need not be reachable by any path.
+pub fn write_below(dir: &OwnedFd, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let fd = openat(Some(dir.as_raw_fd()), path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    File::from(owned(fd)?).write_all(bytes)
 }
 
 #[cfg(test)]

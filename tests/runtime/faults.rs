@@ -43,6 +43,22 @@ fn a_monitor_whose_agent_dies_before_the_word_creates_nothing() {
     container.assert_gone();
 }
 
+/// The word may be long in coming, and by then the agent's service may have been stopped with all that is in it.
+#[test]
+fn a_monitor_is_in_its_cgroups_before_the_word() {
+    let host = Host::new();
+    let mut container = host.sh("sleep 1000").spawn();
+    let root = container.launch.cgroup.root.join("pinlet-monitors");
+    let place = format!("/proc/{}/cgroup", container.spawned.process.pid.0);
+    until("a place in every hierarchy", || {
+        let place = fs::read_to_string(&place).unwrap();
+        let at_home = |line: &str| line.rsplit(':').next().is_some_and(|path| path.ends_with(root.to_str().unwrap()));
+        let mounted = host.hierarchies.all().len();
+        (place.lines().filter(|line| at_home(line)).count() == mounted).then_some(())
+    });
+    kill_monitor(&mut container);
+}
+
 #[test]
 fn a_monitor_whose_agent_dies_after_the_word_goes_on_and_leaves_its_records() {
     let host = Host::new();

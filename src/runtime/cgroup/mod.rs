@@ -11,6 +11,7 @@ mod limits;
 
 use super::launch::CgroupPlan;
 use crate::model::id::{Pid, PodUid};
+use crate::sys::openat;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -117,17 +118,25 @@ impl Hierarchies {
         Ok(warnings)
     }
 
-    /// The container's own cgroup, in the pod's, which is mostly there.
-    pub fn create_leaf(&self, plan: &CgroupPlan) -> Result<Vec<String>, CgroupError> {
-        let leaf = plan.leaf_path();
+    /// Where the container's creator can be born: its own cgroup in v2, in the pod's, which is mostly there.
+    pub fn begin_leaf(&self, plan: &CgroupPlan) -> Result<Vec<String>, CgroupError> {
         let pod_is_there = self.all.iter().all(|hierarchy| hierarchy.at(&plan.pod_path()).is_dir());
         let warnings = if pod_is_there { Vec::new() } else { self.ensure_pod(plan)? };
-        for hierarchy in &self.all {
+        match self.v2() {
+            Some(v2) => make_below(v2, &plan.leaf_path()).map(|()| warnings),
+            None => Ok(warnings),
+        }
+    }
+
+    /// The container's cgroup in every other hierarchy, and its limits. INVARIANT: before its program runs.
+    pub fn complete_leaf(&self, plan: &CgroupPlan) -> Result<(), CgroupError> {
+        let leaf = plan.leaf_path();
+        for hierarchy in self.all.iter().filter(|h| h.version == Version::V1) {
             make_below(hierarchy, &leaf)?;
         }
         limits::apply(self, &leaf, &plan.limits)?;
         limits::kill_as_one(self, &leaf);
-        Ok(warnings)
+        Ok(())
     }
 
     /// Whether there is a cgroup of burstable pods in every hierarchy that has cpu shares.
@@ -158,6 +167,17 @@ impl Hierarchies {
     pub fn join_v1(&self, path: &Path) -> Result<(), CgroupError> {
         let mut v1 = self.all.iter().filter(|h| h.version == Version::V1);
         v1.try_for_each(|hierarchy| join(hierarchy, path, TASKS))
+    }
+
+    /// For a process that joins `path` only when it sees no cgroup file system any more.
+    pub fn open_v1(&self, path: &Path) -> Result<OpenV1, CgroupError> {
+        let v1 = self.all.iter().filter(|h| h.version == Version::V1);
+        let opened = v1.map(|hierarchy| match fs::File::open(&hierarchy.mount) {
+            Ok(mount) => Ok((mount.into(), hierarchy.at(path))),
+            Err(source) => Err(CgroupError::Join(hierarchy.mount.clone(), source)),
+        });
+        let path = path.strip_prefix("/").unwrap_or(path).join(TASKS);
+        Ok(OpenV1 { mounts: opened.collect::<Result<_, _>>()?, tasks: path })
     }
 
     pub fn join_monitors_v1(&self, root: &Path) -> Result<(), CgroupError> {
@@ -257,6 +277,23 @@ impl Hierarchies {
             }
         }
         warnings
+    }
+}
+
+/// The v1 hierarchies' mounts, open, and a place in them that need not be there yet.
+#[derive(Debug)]
+pub struct OpenV1 {
+    mounts: Vec<(OwnedFd, PathBuf)>,
+    tasks: PathBuf,
+}
+
+impl OpenV1 {
+    /// As [`Hierarchies::join_v1`].
+    pub fn join(&self) -> Result<(), CgroupError> {
+        self.mounts.iter().try_for_each(|(mount, dir)| {
+            let written = openat::write_below(mount, &self.tasks, b"0");
+            written.map_err(|source| CgroupError::Join(dir.clone(), source))
+        })
     }
 }
 
