@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// How long processes without a container may take to die before the removal is tried again later.
 const LEFT_TO_DIE: Duration = Duration::from_secs(2);
+/// It makes directories and writes short files.
+const CGROUPS_STACK_BYTES: usize = 128 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PodError {
@@ -99,10 +101,32 @@ pub fn ensure_sandbox(node: &Node, pod: &Arc<StaticPod>, taken: &[IpAddr], burst
 }
 
 fn try_sandbox(node: &Node, pod: &StaticPod, taken: &[IpAddr], burstable: u64) -> Result<SandboxRecord, PodError> {
+    // A dozen hierarchies take as long as the namespaces: beside each other. Both are waited for, whatever comes of one.
+    let (cgroups, sandbox) = std::thread::scope(|scope| {
+        let cgroups = std::thread::Builder::new()
+            .name("cgroups".to_owned())
+            .stack_size(CGROUPS_STACK_BYTES)
+            .spawn_scoped(scope, || ensure_cgroups(node, pod, burstable));
+        let sandbox = make_namespaces(node, pod, taken);
+        let cgroups = match cgroups {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => ensure_cgroups(node, pod, burstable),
+        };
+        (cgroups, sandbox)
+    });
+    cgroups?;
+    sandbox
+}
+
+fn ensure_cgroups(node: &Node, pod: &StaticPod, burstable: u64) -> Result<(), PodError> {
     for warning in node.hierarchies.ensure_pod(&node.cgroup_plan(pod, None, Default::default()))? {
         log::warn!("{}: {warning}", pod.key);
     }
     share_burstable(node, pod, burstable);
+    Ok(())
+}
+
+fn make_namespaces(node: &Node, pod: &StaticPod, taken: &[IpAddr]) -> Result<SandboxRecord, PodError> {
     let paths = node.pod_paths(&pod.uid);
     let mut record = sandbox::create(pod, &paths, &node.boot, node.host.memory_bytes)?;
     if record.pod_network && record.ip.is_none() {
