@@ -6,6 +6,7 @@
 
 use super::record::FailedStage;
 use crate::sys::socket;
+use std::io;
 use std::os::fd::AsFd;
 
 /// A message's text is cut to this.
@@ -77,18 +78,24 @@ impl Progress {
     }
 
     /// The next message; `None` at the end.
-    pub fn receive(line: impl AsFd) -> std::io::Result<Option<Progress>> {
-        let mut buffer = [0; TEXT_BYTES_MAX + 1];
-        let n = socket::receive(line, &mut buffer)?;
-        Ok((n > 0).then(|| Progress::decode(&buffer[..n])))
+    pub fn receive(line: impl AsFd) -> io::Result<Option<Progress>> {
+        receive_by(|buffer| socket::receive(&line, buffer))
     }
 
     /// The next message if it is there already.
-    pub fn receive_now(line: impl AsFd) -> std::io::Result<Option<Progress>> {
-        let mut buffer = [0; TEXT_BYTES_MAX + 1];
-        let n = socket::receive_now(line, &mut buffer)?;
-        Ok((n > 0).then(|| Progress::decode(&buffer[..n])))
+    pub fn receive_now(line: impl AsFd) -> io::Result<Option<Progress>> {
+        receive_by(|buffer| socket::receive_now(&line, buffer))
     }
+}
+
+/// A creator that ended before it read its word resets the line, which is told once and ahead of what it had said.
+fn receive_by(mut receive: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<Option<Progress>> {
+    let mut buffer = [0; TEXT_BYTES_MAX + 1];
+    let received = match receive(&mut buffer) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => receive(&mut buffer),
+        other => other,
+    };
+    received.map(|n| (n > 0).then(|| Progress::decode(&buffer[..n])))
 }
 
 /// The monitor to the creator: the container's cgroups are there, limits included.
@@ -129,6 +136,17 @@ mod tests {
         }
         drop(monitor);
         assert_eq!(Enclosed::receive(&creator), None);
+    }
+
+    #[test]
+    fn a_creator_that_ends_without_reading_its_word_is_heard_out() {
+        let (monitor, creator) = socket::pair().expect("a socket pair");
+        Progress::Warning("one".into()).send(&creator);
+        Progress::Warning("two".into()).send(&creator);
+        Enclosed { without_devices: false }.send(&monitor);
+        drop(creator);
+        let heard = [(); 3].map(|()| Progress::receive(&monitor).expect("readable"));
+        assert_eq!(heard, [Some(Progress::Warning("one".into())), Some(Progress::Warning("two".into())), None]);
     }
 
     #[test]

@@ -34,7 +34,11 @@ fn finish(mut child: ExecChild) -> (String, String, ExecOutcome) {
 #[test]
 fn a_command_runs_in_the_container_and_its_code_comes_back() {
     let host = Host::new();
-    let container = host.sh("sleep 1000").user("web").started();
+    let container = host.sh("echo there; exec sleep 1000").user("web").started();
+    container.wait_log("there");
+    // Between the word and the exec there is a moment.
+    let program = format!("/proc/{}/cmdline", container.init().0);
+    until("sleep", || std::fs::read(&program).ok().filter(|line| line.starts_with(b"sleep")));
     let script = "cat /proc/1/cmdline | tr '\\0' ' '; id; echo $HOSTNAME $HOME; echo oops >/dev/stderr; exit 5";
     let (out, err, outcome) = finish(spawn_exec(&request(&container, &["/bin/sh", "-c", script])).unwrap());
     assert_eq!(out, "sleep 1000 uid=33(web) gid=34(web) groups=34(web),77(extra)\ntest /srv/web\n");
@@ -45,18 +49,22 @@ fn a_command_runs_in_the_container_and_its_code_comes_back() {
 fn it_is_in_the_containers_cgroups_and_has_no_strange_descriptors() {
     let host = Host::new();
     let container = host.sh("sleep 1000").started();
-    let places = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let mut child =
         spawn_exec(&request(&container, &["/bin/sh", "-c", "ls /proc/self/fd | wc -l; exec sleep 1000"])).unwrap();
-    let leaf = container.leaf();
-    let pids = until("two processes", || Some(host.hierarchies.pids(&leaf)).filter(|pids| pids.len() >= 3));
-    let inside =
-        |pid: &&pinlet::model::id::Pid| places(&pid.0.to_string()).lines().all(|l| l.ends_with(leaf.to_str().unwrap()));
-    assert_eq!(pids.iter().filter(inside).count(), pids.len());
     let mut first = [0; 2];
     child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     // 0, 1, 2 and the directory that ls reads.
     assert_eq!(&first, b"4\n");
+    let leaf = container.leaf();
+    let is_inside = |pid: &pinlet::model::id::Pid| {
+        let places = std::fs::read_to_string(format!("/proc/{}/cgroup", pid.0)).unwrap_or_default();
+        !places.is_empty() && places.lines().all(|l| l.ends_with(leaf.to_str().unwrap()))
+    };
+    // What has just ended may be listed still, and be nowhere a moment later.
+    until("all processes inside, the command's among them", || {
+        let pids = host.hierarchies.pids(&leaf);
+        (pids.len() >= 3 && pids.iter().all(is_inside)).then_some(())
+    });
 }
 
 #[test]
