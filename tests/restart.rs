@@ -247,6 +247,14 @@ fn pods_whose_records_were_wiped_while_no_agent_ran_start_afresh_without_doubles
     node.put_pod(&crashed.volume("kept", json!({"emptyDir": {}}), "/kept"));
     let before = [node.wait_running("always"), node.wait_running("never"), node.wait_running("crashed")];
     let pids = before.each_ref().map(|p| node.init_pid(p, "c"));
+    // A first start is kept on disk a moment later; before that, only the run dir knows of it.
+    for pod in &before {
+        let record = node.root().join("pods").join(pod.uid()).join("record.json");
+        wait_for("the start is kept", PATIENCE, || {
+            let text = fs::read_to_string(&record).map_err(|e| e.to_string())?;
+            expect(text.contains("\"Running\""), || text.clone())
+        });
+    }
     node.crash_agent();
     wipe(&node.run_dir());
     node.start_agent();
