@@ -12,6 +12,7 @@ mod damage;
 
 pub mod model;
 
+pub mod cluster;
 pub mod reconcile;
 
 #[allow(unsafe_code)]
