@@ -2,3 +2,17 @@
 //!
 //! Facts go in (the node's pods, what a watch saw, how a request ended), requests come out; nothing here does I/O, reads
 //! a clock, logs or fails. It never decides what runs: a cluster that is away, or that answers nonsense, reaches no pod.
+
+pub mod fact;
+pub mod request;
+pub mod sync;
+
+mod plan;
+mod reach;
+mod seen;
+mod status_patch;
+#[cfg(test)]
+mod tests;
+
+pub use plan::Plan;
+pub use sync::Cluster;
