@@ -20,6 +20,8 @@ pub mod sys;
 
 pub mod yaml;
 
+pub mod http;
+
 pub mod config;
 pub mod image;
 pub mod manifest;

@@ -21,6 +21,7 @@ pub mod rooted;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod tcp;
 pub mod term;
 pub mod unix_socket;
 pub mod watch;

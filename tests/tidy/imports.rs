@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sys", &["model", "error"]),
     ("reconcile", &["model"]),
     ("cluster", &["model"]),
+    ("apiserver", EDGE),
     ("config", EDGE),
     ("image", EDGE),
     ("manifest", EDGE),
@@ -27,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
+            "apiserver",
             "cli",
             "cluster",
             "config",
@@ -59,7 +61,8 @@ const HOMES: &[(&str, &str)] = &[
     ("nix", "src/sys"),
     ("libc", "src/sys"),
     ("netlink_sys", "src/sys"),
-    ("ureq", "src/http.rs"),
+    ("ureq", "src/http"),
+    ("rustls", "src/http"),
 ];
 const ONE_FILE: &[&str] = &["inotify", "serde_yaml"];
 
