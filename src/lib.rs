@@ -22,6 +22,7 @@ pub mod yaml;
 
 pub mod http;
 
+pub mod apiserver;
 pub mod config;
 pub mod image;
 pub mod manifest;
