@@ -130,3 +130,50 @@ fn read_bundle(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path)?.take(BUNDLE_BYTES_MAX).read_to_end(&mut pem)?;
     Ok(pem)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::{Dice, damaged};
+
+    const DAMAGES: u64 = 2000;
+
+    fn data(name: &str) -> String {
+        format!("{}/tests/data/tls/{name}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[test]
+    fn the_roots_of_a_host_are_where_it_says() {
+        let of = |file: Option<String>, directory: Option<String>| {
+            let get = move |name: &str| match name {
+                "SSL_CERT_FILE" => file.clone(),
+                "SSL_CERT_DIR" => directory.clone(),
+                _ => None,
+            };
+            of_host(get).len()
+        };
+        assert_eq!(of(Some(data("ca.pem")), None), 1);
+        assert_eq!(of(Some(data("make.sh")), None), 0);
+        assert_eq!(of(Some("/nowhere".to_owned()), Some("/nowhere".to_owned())), 0);
+        // Keys and scripts beside them are passed over, and what is there twice counts once.
+        let directory = format!("{}:{}", data(""), data(""));
+        assert!(of(Some(data("ca.pem")), Some(directory)) > 5);
+    }
+
+    #[test]
+    fn no_damage_makes_the_readers_panic() {
+        let read = |name: &str| std::fs::read(data(name)).unwrap();
+        for (certificate, key) in [("client-p256.pem", "p256.sec1.key"), ("client-rsa.pem", "rsa.pkcs1.key")] {
+            let (certificate, key) = (read(certificate), read(key));
+            assert!(Identity::from_pem(&certificate, &key).is_ok());
+            for seed in 0..DAMAGES / 4 {
+                let mut dice = Dice::new(seed);
+                let _ = Identity::from_pem(&damaged(&certificate, &mut dice), &damaged(&key, &mut dice));
+            }
+            let der = Certificates::from_pem(&certificate).unwrap().0.remove(0);
+            for seed in 0..DAMAGES {
+                let _ = super::super::validity::of(&damaged(&der, &mut Dice::new(seed)));
+            }
+        }
+    }
+}

@@ -21,11 +21,11 @@ use ureq::{Agent, Body};
 const IDLE_TIME_MAX: Duration = Duration::from_secs(90);
 /// One for the requests; the one of a watch is never idle.
 const IDLE_CONNECTIONS_MAX: usize = 2;
-/// Name, connection, proxy and TLS together: a host that is down is known long before a watch's deadline.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
-const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Connection, proxy and TLS together: a host that is down is known long before a watch's deadline.
+pub(super) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const RESOLVE_TIME_MAX: Duration = Duration::from_secs(10);
 /// From the request to the head of the answer, which a watch sends at once.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+pub(super) const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

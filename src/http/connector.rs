@@ -52,6 +52,9 @@ impl Resolver for Names {
         }
         let dialled: Uri = format!("http://{host}:{port}").parse().map_err(|_| ureq::Error::BadUri(host.to_owned()))?;
         DefaultResolver::default().resolve(&dialled, config, timeout).map_err(|error| match error {
+            ureq::Error::Timeout(ureq::Timeout::Resolve) => {
+                Cause::Resolve { name: host.to_owned(), why: "no name server answers".to_owned() }.carried()
+            }
             ureq::Error::Timeout(_) => error,
             other => Cause::Resolve { name: host.to_owned(), why: why_no_address(host, &other) }.carried(),
         })

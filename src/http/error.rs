@@ -1,5 +1,6 @@
 //! What can go wrong with a request, typed: the text names the operation and the URL, once.
 
+use super::client::{CONNECT_TIME_MAX, HEAD_TIME_MAX, RESOLVE_TIME_MAX};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
@@ -64,7 +65,7 @@ impl Cause {
                 Ok(cause) => *cause,
                 Err(inner) => Cause::Protocol(inner.to_string()),
             },
-            ureq::Error::Timeout(_) => Cause::Deadline(deadline),
+            ureq::Error::Timeout(phase) => Cause::Deadline(deadline.min(bound_of(phase))),
             ureq::Error::Io(inner) => Cause::of_io(inner, deadline),
             ureq::Error::BadUri(text) => Cause::Url(text),
             ureq::Error::Http(inner) => Cause::Url(inner.to_string()),
@@ -78,7 +79,8 @@ impl Cause {
             return Cause::of(ureq::Error::from(error), deadline);
         }
         match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Cause::Deadline(deadline),
+            // With a number it is the kernel's: a peer that answers no probe.
+            io::ErrorKind::TimedOut if error.raw_os_error().is_none() => Cause::Deadline(deadline),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Cause::Closed,
             _ => Cause::Io(error),
         }
@@ -87,6 +89,16 @@ impl Cause {
     /// For ureq to carry to whoever asked.
     pub(super) fn carried(self) -> ureq::Error {
         ureq::Error::Other(Box::new(self))
+    }
+}
+
+/// What a phase of an exchange may take, whatever the deadline of the whole.
+fn bound_of(phase: ureq::Timeout) -> Duration {
+    match phase {
+        ureq::Timeout::Resolve => RESOLVE_TIME_MAX,
+        ureq::Timeout::Connect => CONNECT_TIME_MAX,
+        ureq::Timeout::RecvResponse => HEAD_TIME_MAX,
+        _ => Duration::MAX,
     }
 }
 
@@ -113,5 +125,9 @@ mod tests {
         assert!(matches!(Cause::of_io(carried, Duration::ZERO), Cause::TooLarge { max: 3 }));
         let eof = io::Error::from(io::ErrorKind::UnexpectedEof);
         assert!(matches!(Cause::of(ureq::Error::Io(eof), Duration::ZERO), Cause::Closed));
+        let dead = io::Error::from_raw_os_error(110);
+        assert!(matches!(Cause::of(ureq::Error::Io(dead), Duration::ZERO), Cause::Io(_)));
+        let slow = ureq::Error::Timeout(ureq::Timeout::Connect);
+        assert_eq!(Cause::of(slow, Duration::from_secs(330)).to_string(), "no answer within 10 s");
     }
 }

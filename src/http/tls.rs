@@ -25,8 +25,6 @@ pub enum Trust {
     Host,
     /// Whoever these vouch for, and nobody else.
     Only(Certificates),
-    /// Whoever these or this host's own roots vouch for.
-    HostAnd(Certificates),
     /// Anybody: what is sent can be read and changed on the way.
     Anybody,
 }
@@ -56,17 +54,16 @@ impl Tls {
         let (configured, trusted) = match &settings.trust {
             Trust::Host => (Vec::new(), "an authority that this host trusts"),
             Trust::Only(only) => (only.0.clone(), "the configured certificate authority"),
-            Trust::HostAnd(more) => (more.0.clone(), "the configured certificate authority, nor by one of this host's"),
             Trust::Anybody => (Vec::new(), "anybody"),
         };
         let verifier: Arc<dyn ServerCertVerifier> = match settings.trust {
             Trust::Anybody => {
                 Arc::new(Anybody { schemes: PROVIDER.signature_verification_algorithms.supported_schemes() })
             }
-            Trust::Host | Trust::Only(_) | Trust::HostAnd(_) => {
+            Trust::Host | Trust::Only(_) => {
                 let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(configured.iter().cloned());
-                if !matches!(settings.trust, Trust::Only(_)) {
+                if matches!(settings.trust, Trust::Host) {
                     let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
                     roots.add_parsable_certificates(certificates::of_host(get));
                 }
@@ -104,7 +101,7 @@ fn no_roots(trust: &Trust) -> String {
         Trust::Only(_) => {
             "the configured certificate authority holds no certificate that can vouch for a server".to_owned()
         }
-        Trust::Host | Trust::HostAnd(_) | Trust::Anybody => {
+        Trust::Host | Trust::Anybody => {
             "this host has no certificate authorities (ca-certificates is not installed)".to_owned()
         }
     }

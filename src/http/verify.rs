@@ -117,6 +117,12 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
+/// `DnsName("a")` or `IpAddress(::1)` without what only a programmer reads.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
+
 /// What a user can do something with, of a failed handshake. `trusted`: whom we trust, in words.
 pub(super) fn explain(error: &Error, trusted: &str, time: &TrustedTime) -> String {
     match error {
@@ -124,7 +130,11 @@ pub(super) fn explain(error: &Error, trusted: &str, time: &TrustedTime) -> Strin
             format!("the server's certificate is not signed by {trusted}")
         }
         Error::InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
-            let names = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
+            let names = if presented.is_empty() {
+                "no name at all".to_owned()
+            } else {
+                presented.iter().map(|name| bare(name)).collect::<Vec<_>>().join(", ")
+            };
             format!("the server's certificate is not for {}; it is for {names}", expected.to_str())
         }
         Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {

@@ -160,7 +160,8 @@ impl Write for Bounded<'_> {
 
 /// As ureq hands it on.
 pub(super) fn carried(error: io::Error, until: Until, tls: Option<&Tls>) -> ureq::Error {
-    if error.kind() == io::ErrorKind::TimedOut {
+    // With a number it is the kernel's, which gave the peer up.
+    if error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none() {
         return until.over();
     }
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());

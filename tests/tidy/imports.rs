@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Of the tests inside the crate.
     ("damage", &[]),
     ("yaml", &["error"]),
-    ("http", &["error", "sys"]),
+    ("http", &["damage", "error", "sys"]),
     // `sys` knows clocks, processes and files, but no pods: see `sys_knows_no_pods`.
     ("sys", &["model", "error"]),
     ("reconcile", &["model"]),
