@@ -289,4 +289,26 @@ mod tests {
         escape("spec.nodeName=n 1&\u{e4}", &mut text);
         assert_eq!(text, "spec.nodeName%3Dn%201%26%C3%A4");
     }
+    #[test]
+    fn an_authority_that_is_replaced_is_read_again() {
+        let ca: &[u8] = include_bytes!("../../tests/data/tls/ca.pem");
+        let other: &[u8] = include_bytes!("../../tests/data/tls/other-ca.pem");
+        let path = std::env::temp_dir().join(format!("pinlet-authority-{}", std::process::id()));
+        let mut authority = Authority { source: Source::file("ca".to_owned(), path.clone()), read: None };
+        let at = |seconds: u64| Mono(seconds * 1_000_000_000);
+        assert!(authority.look(at(0)).is_err());
+        for (seconds, pem, fresh) in [
+            (1, ca, true),
+            (2, other, false),
+            (12, other, true),
+            (30, other, false),
+            (50, b"half", false),
+            (70, ca, true),
+        ] {
+            std::fs::write(&path, pem).unwrap();
+            assert_eq!(authority.look(at(seconds)).unwrap().is_some(), fresh, "{seconds}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(authority.look(at(90)).unwrap().is_none());
+    }
 }

@@ -3,7 +3,9 @@
 
 use super::resolve::is_header_text;
 use super::secret::Secret;
+use super::source::{Source, SourceError};
 use crate::sys::process::wait_readable;
+use base64::Engine as _;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -52,7 +54,14 @@ pub struct ExecPlugin {
     pub(super) env: Vec<(String, Secret)>,
     pub(super) install_hint: Option<String>,
     pub(super) provide_cluster_info: bool,
-    pub(super) cluster: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(super) cluster: Option<ClusterInfo>,
+}
+
+/// `spec.cluster` of what a plugin is told.
+pub(super) struct ClusterInfo {
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// Told as data, as it is when the plugin runs.
+    pub authority: Option<Source>,
 }
 
 /// Without arguments, variables and the cluster, any of which may hold a secret.
@@ -81,7 +90,9 @@ pub struct ExecError {
 }
 
 #[derive(Debug, Error)]
-enum ExecFault {
+pub(super) enum ExecFault {
+    #[error(transparent)]
+    Authority(#[from] SourceError),
     #[error("cannot be run: {source}{}", hint.as_ref().map(|hint| format!("; hint: {hint}")).unwrap_or_default())]
     Start { source: io::Error, hint: Option<String> },
     #[error("cannot be read: {0}")]
@@ -98,16 +109,16 @@ enum ExecFault {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told<'a> {
-    kind: &'a str,
-    api_version: &'a str,
-    spec: ToldSpec<'a>,
+struct Told {
+    kind: &'static str,
+    api_version: &'static str,
+    spec: ToldSpec,
 }
 
 #[derive(Serialize)]
-struct ToldSpec<'a> {
+struct ToldSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
-    cluster: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    cluster: Option<serde_json::Map<String, serde_json::Value>>,
     interactive: bool,
 }
 
@@ -146,14 +157,23 @@ impl ExecPlugin {
         self.understand(&output).map_err(|why| fault(ExecFault::Answer(why)))
     }
 
+    /// The value of KUBERNETES_EXEC_INFO.
+    pub(super) fn told(&self) -> Result<String, ExecFault> {
+        let cluster = self.cluster.as_ref().map(|info| {
+            let mut fields = info.fields.clone();
+            if let Some(source) = &info.authority {
+                let data = base64::engine::general_purpose::STANDARD.encode(source.read()?);
+                fields.insert("certificate-authority-data".to_owned(), data.into());
+            }
+            Ok::<_, SourceError>(fields)
+        });
+        let spec = ToldSpec { cluster: cluster.transpose()?, interactive: false };
+        let told = Told { kind: "ExecCredential", api_version: self.version.name(), spec };
+        serde_json::to_string(&told).map_err(|error| ExecFault::Start { source: error.into(), hint: None })
+    }
+
     fn start(&self) -> Result<Child, ExecFault> {
-        let told = Told {
-            kind: "ExecCredential",
-            api_version: self.version.name(),
-            spec: ToldSpec { cluster: self.cluster.as_ref(), interactive: false },
-        };
-        let told =
-            serde_json::to_string(&told).map_err(|error| ExecFault::Start { source: error.into(), hint: None })?;
+        let told = self.told()?;
         let mut command = Command::new(&self.command);
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value.reveal())));
         command.env("KUBERNETES_EXEC_INFO", told);

@@ -1,7 +1,7 @@
 //! From the file as written to the one cluster and the one user that its current context names, with every problem in
 //! its place. The rules are client-go's; what is refused on purpose is refused by name.
 
-use super::exec::{ApiVersion, ExecPlugin};
+use super::exec::{ApiVersion, ClusterInfo, ExecPlugin};
 use super::file::{self, by_name};
 use super::secret::Secret;
 use super::source::Source;
@@ -311,12 +311,7 @@ pub(super) fn is_header_text(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `spec.cluster` of what a plugin is told.
-fn cluster_info(
-    cluster: &file::Cluster,
-    server: &str,
-    trust: &ServerTrust,
-) -> serde_json::Map<String, serde_json::Value> {
+fn cluster_info(cluster: &file::Cluster, server: &str, trust: &ServerTrust) -> ClusterInfo {
     let mut info = serde_json::Map::new();
     info.insert("server".to_owned(), server.into());
     if let Some(name) = given(cluster.tls_server_name.as_ref()) {
@@ -324,12 +319,6 @@ fn cluster_info(
     }
     if matches!(trust, ServerTrust::Anybody) {
         info.insert("insecure-skip-tls-verify".to_owned(), true.into());
-    }
-    if let ServerTrust::Authority(source) = trust
-        && let Ok(pem) = source.read()
-    {
-        let data = base64::engine::general_purpose::STANDARD.encode(pem);
-        info.insert("certificate-authority-data".to_owned(), data.into());
     }
     if let Some(url) = cluster.proxy_url.as_ref().filter(|url| !url.is_empty()) {
         info.insert("proxy-url".to_owned(), url.reveal().into());
@@ -340,5 +329,9 @@ fn cluster_info(
     if let Some(configuration) = cluster.exec_configuration() {
         info.insert("config".to_owned(), configuration.clone());
     }
-    info
+    let authority = match trust {
+        ServerTrust::Authority(source) => Some(source.clone()),
+        ServerTrust::Host | ServerTrust::Anybody => None,
+    };
+    ClusterInfo { fields: info, authority }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::damage::{Dice, damaged_text};
+use crate::model::time::{Mono, Now, Wall};
 use base64::Engine as _;
 
 /// Made for tests; see `tests/data/tls/make.sh`.
@@ -128,8 +129,7 @@ fn plugins_are_taken_in_both_versions() {
     let told = "{server: 'https://a', tls-server-name: n, insecure-skip-tls-verify: true, extensions: \
                 [{name: client.authentication.k8s.io/exec, extension: {audience: x, n: 3}}]}";
     let eks = eks.replace("args: ~", "provideClusterInfo: true");
-    let cluster = parse(&config(told, &eks)).expect("valid").user.exec.expect("a plugin").cluster.expect("told");
-    let text = serde_json::to_string(&cluster).expect("JSON");
+    let text = parse(&config(told, &eks)).expect("valid").user.exec.expect("a plugin").told().expect("JSON");
     for part in ["\"config\":{\"audience\":\"x\",\"n\":3}", "\"server\":\"https://a\"", "\"tls-server-name\":\"n\""] {
         assert!(text.contains(part), "{text}");
     }
@@ -263,4 +263,76 @@ fn no_damage_makes_the_parser_panic_or_show_a_secret() {
             }
         }
     }
+}
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("pinlet-kubeconfig-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a directory");
+        Scratch(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        let aside = self.0.join("aside");
+        std::fs::write(&aside, bytes).expect("written");
+        std::fs::rename(aside, self.0.join(name)).expect("renamed");
+    }
+
+    fn credentials(&self, user: &str) -> Credentials {
+        let text = config("{server: 'https://a'}", user);
+        Credentials::new(Kubeconfig::parse(&text, &self.0).expect("valid").user)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn at(seconds: u64) -> Now {
+    Now { mono: Mono(seconds * 1_000_000_000), wall: Wall(1_800_000_000_000_000_000) }
+}
+
+#[test]
+fn a_token_file_is_looked_at_once_a_minute_and_on_a_refusal() {
+    let scratch = Scratch::new("token");
+    let mut credentials = scratch.credentials("{tokenFile: token, token: inline}");
+    let bearer = |credential: Credential| credential.bearer.expect("a token").reveal().to_owned();
+    assert_eq!(bearer(credentials.current(at(1)).expect("the inline one")), "inline");
+    scratch.write("token", b" one \n");
+    assert_eq!(bearer(credentials.current(at(30)).expect("not looked at")), "inline");
+    let first = credentials.current(at(61)).expect("looked at");
+    assert_eq!(bearer(first.clone()), "one");
+    scratch.write("token", b"two");
+    assert_eq!(bearer(credentials.current(at(120)).expect("not looked at")), "one");
+    let second = credentials.refresh(first.number, at(120)).expect("read").expect("a newer one");
+    assert_eq!(bearer(second.clone()), "two");
+    // Another thread was refused with the first: it only needs to be told.
+    assert_eq!(credentials.refresh(first.number, at(120)).expect("known").expect("newer").number, second.number);
+    assert!(credentials.refresh(second.number, at(121)).expect("read").is_none());
+    std::fs::remove_file(scratch.0.join("token")).expect("removed");
+    assert_eq!(bearer(credentials.current(at(300)).expect("the last good one")), "two");
+}
+
+#[test]
+fn a_certificate_is_replaced_when_both_its_files_are() {
+    let scratch = Scratch::new("certificate");
+    let mut credentials = scratch.credentials("{client-certificate: cert, client-key: key}");
+    let error = credentials.current(at(1)).expect_err("not there").to_string();
+    assert!(error.starts_with("users[0].user.client-certificate /") && error.contains("No such file"), "{error}");
+    scratch.write("cert", CLIENT);
+    scratch.write("key", OTHER_KEY);
+    let error = credentials.current(at(2)).expect_err("not one pair").to_string();
+    assert!(error.starts_with("users[0].user.client-key /") && error.contains("another certificate"), "{error}");
+    scratch.write("key", CLIENT_KEY);
+    let first = credentials.current(at(3)).expect("a pair").identity_number;
+    assert_eq!(credentials.current(at(9)).expect("the same").identity_number, first);
+    scratch.write("key", OTHER_KEY);
+    assert_eq!(credentials.current(at(11)).expect("the one before").identity_number, first);
+    scratch.write("cert", include_bytes!("../../../tests/data/tls/client-p384.pem"));
+    assert_eq!(credentials.current(at(13)).expect("the new one").identity_number, first + 1);
 }
