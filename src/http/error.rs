@@ -69,6 +69,7 @@ impl Cause {
             ureq::Error::Io(inner) => Cause::of_io(inner, deadline),
             ureq::Error::BadUri(text) => Cause::Url(text),
             ureq::Error::Http(inner) => Cause::Url(inner.to_string()),
+            ureq::Error::Protocol(inner) => Cause::Protocol(inner.to_string()),
             other => Cause::Protocol(other.to_string()),
         }
     }
