@@ -1,0 +1,11 @@
+//! The API server double against what a real API server did: a double that is wrong would prove the wrong agent.
+
+#[path = "../support/apiserver/mod.rs"]
+mod apiserver;
+
+mod client;
+mod failing;
+mod merging;
+mod nodes;
+mod watching;
+mod writing;

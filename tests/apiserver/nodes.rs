@@ -1,0 +1,291 @@
+//! What a node may do: the Node authorizer's and NodeRestriction's refusals, in their words.
+
+use crate::apiserver::{ADMIN, ApiServer, BOOTSTRAP};
+use crate::client::{Client, Reply};
+use crate::watching::pod;
+use serde_json::{Value, json};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+
+fn node_and_admin(server: &ApiServer) -> (Client, Client) {
+    (Client::new(server, &server.node_token("n")), Client::new(server, ADMIN))
+}
+
+fn mirror(name: &str, owner: &Value) -> Value {
+    let mut mirror = pod(name, "n");
+    mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "h", "kubernetes.io/config.hash": "h" });
+    mirror["metadata"]["ownerReferences"] = json!([{ "apiVersion": "v1", "kind": "Node", "name": "n", "uid": owner["metadata"]["uid"], "controller": true }]);
+    mirror
+}
+
+#[track_caller]
+fn refused(reply: Reply, words: &str) {
+    let reply = reply.code(403);
+    assert_eq!(reply.body["reason"], "Forbidden");
+    assert_eq!(reply.message(), words);
+}
+
+#[test]
+fn a_stranger_is_nobody() {
+    let server = ApiServer::start();
+    for token in ["", "unknown"] {
+        let reply = Client::new(&server, token).get(PODS).code(401);
+        assert_eq!((reply.message(), &reply.body["reason"]), ("Unauthorized", &json!("Unauthorized")));
+    }
+    assert_eq!(Client::new(&server, "").get("/healthz").code(200).text, "ok");
+    refused(
+        Client::new(&server, BOOTSTRAP).get("/api/v1/nodes/n"),
+        "nodes \"n\" is forbidden: User \"system:bootstrap:abcdef\" cannot get resource \"nodes\" in API group \"\" \
+         at the cluster scope",
+    );
+}
+
+#[test]
+fn a_node_reads_only_what_is_its_own() {
+    let server = ApiServer::start();
+    let (mut node, _) = node_and_admin(&server);
+    server.put(&pod("mine", "n"));
+    server.put(&pod("other", "m"));
+    node.get("/api/v1/nodes/n").code(404);
+    node.get("/api/v1/nodes?fieldSelector=metadata.name%3Dn").code(200);
+    node.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn&resourceVersion=0").code(200);
+    node.get(&format!("{PODS}/mine")).code(200);
+    let user = "User \"system:node:n\" cannot";
+    for (path, wanted) in [
+        (
+            "/api/v1/nodes",
+            format!(
+                "nodes is forbidden: {user} list resource \"nodes\" in API group \"\" at the cluster scope: node 'n' cannot read all nodes, only its own Node object"
+            ),
+        ),
+        (
+            "/api/v1/nodes/m",
+            format!(
+                "nodes \"m\" is forbidden: {user} get resource \"nodes\" in API group \"\" at the cluster scope: node 'n' cannot read 'm', only its own Node object"
+            ),
+        ),
+        (
+            "/api/v1/pods",
+            format!(
+                "pods is forbidden: {user} list resource \"pods\" in API group \"\" at the cluster scope: can only list/watch pods with spec.nodeName field selector"
+            ),
+        ),
+        (
+            "/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dm",
+            format!(
+                "pods is forbidden: {user} watch resource \"pods\" in API group \"\" at the cluster scope: can only list/watch pods with spec.nodeName field selector"
+            ),
+        ),
+        (
+            "/api/v1/namespaces/default/pods/none",
+            format!(
+                "pods \"none\" is forbidden: {user} get resource \"pods\" in API group \"\" in the namespace \"default\": no relationship found between node 'n' and this object"
+            ),
+        ),
+        (
+            "/api/v1/namespaces/default/pods/other",
+            format!(
+                "pods \"other\" is forbidden: {user} get resource \"pods\" in API group \"\" in the namespace \"default\": no relationship found between node 'n' and this object"
+            ),
+        ),
+        (
+            "/api/v1/namespaces/default/events",
+            format!(
+                "events is forbidden: {user} list resource \"events\" in API group \"\" in the namespace \"default\""
+            ),
+        ),
+        (
+            "/api/v1/namespaces",
+            format!(
+                "namespaces is forbidden: {user} list resource \"namespaces\" in API group \"\" at the cluster scope"
+            ),
+        ),
+    ] {
+        refused(node.get(path), &wanted);
+    }
+}
+
+#[test]
+fn a_mirror_has_one_owner_and_names_nothing() {
+    let server = ApiServer::start();
+    let (mut node, _) = node_and_admin(&server);
+    let early = node.post(PODS, &mirror("a", &json!({ "metadata": { "uid": "u" } }))).code(404);
+    assert_eq!(early.message(), "nodes \"n\" not found");
+    let made = node.post("/api/v1/nodes", &json!({ "metadata": { "name": "n" } })).code(201).body;
+    let uid = made["metadata"]["uid"].as_str().unwrap();
+    type Edit = fn(&mut Value);
+    let cases: &[(Edit, &str)] = &[
+        (
+            |p| p["metadata"]["annotations"] = json!({}),
+            "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"n\" can only create mirror pods",
+        ),
+        (|p| p["spec"]["nodeName"] = json!("m"), "node \"n\" can only create pods with spec.nodeName set to itself"),
+        (
+            |p| p["metadata"]["ownerReferences"] = json!([]),
+            "node \"n\" can only create pods with an owner reference set to itself",
+        ),
+        (
+            |p| {
+                let one = p["metadata"]["ownerReferences"][0].clone();
+                p["metadata"]["ownerReferences"].as_array_mut().unwrap().push(one);
+            },
+            "node \"n\" can only create pods with a single owner reference set to itself",
+        ),
+        (
+            |p| p["metadata"]["ownerReferences"][0]["name"] = json!("m"),
+            "node \"n\" can only create pods with an owner reference set to itself",
+        ),
+        (
+            |p| p["metadata"]["ownerReferences"][0]["controller"] = json!(false),
+            "node \"n\" can only create pods with a controller owner reference set to itself",
+        ),
+        (
+            |p| p["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = json!(true),
+            "node \"n\" must not set blockOwnerDeletion on an owner reference",
+        ),
+        (
+            |p| p["spec"]["serviceAccountName"] = json!("default"),
+            "node \"n\" can not create pods that reference a service account",
+        ),
+        (
+            |p| p["spec"]["volumes"] = json!([{ "name": "v", "secret": { "secretName": "s" } }]),
+            "node \"n\" can not create pods that reference secrets",
+        ),
+        (
+            |p| p["spec"]["containers"][0]["envFrom"] = json!([{ "configMapRef": { "name": "c" } }]),
+            "node \"n\" can not create pods that reference configmaps",
+        ),
+        (
+            |p| p["spec"]["volumes"] = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }]),
+            "node \"n\" can not create pods that reference persistentvolumeclaims",
+        ),
+    ];
+    for (edit, words) in cases {
+        let mut bad = mirror("a", &made);
+        edit(&mut bad);
+        refused(node.post(PODS, &bad), &format!("pods \"a\" is forbidden: {words}"));
+    }
+    let mut old = mirror("a", &made);
+    old["metadata"]["ownerReferences"][0]["uid"] = json!("gone");
+    refused(node.post(PODS, &old), &format!("pods \"a\" is forbidden: node n UID mismatch: expected gone got {uid}"));
+    node.post(PODS, &mirror("a", &made)).code(201);
+    node.patch(&format!("{PODS}/a/status"), &json!({ "status": { "phase": "Running" } })).code(200);
+    let label = json!({ "metadata": { "labels": { "x": "y" } } });
+    refused(
+        node.patch(&format!("{PODS}/a/status"), &label),
+        "pods \"a\" is forbidden: node \"n\" cannot update labels through pod status",
+    );
+    refused(
+        node.patch(&format!("{PODS}/a"), &label),
+        "pods \"a\" is forbidden: User \"system:node:n\" cannot patch resource \"pods\" in API group \"\" in the \
+         namespace \"default\"",
+    );
+    node.delete(&format!("{PODS}/a"), &json!({ "gracePeriodSeconds": 0 })).code(200);
+}
+
+#[test]
+fn a_node_touches_only_pods_that_are_bound_to_it() {
+    let server = ApiServer::start();
+    let (mut node, _) = node_and_admin(&server);
+    server.put(&pod("other", "m"));
+    refused(
+        node.patch(&format!("{PODS}/other/status"), &json!({ "status": { "phase": "Failed" } })),
+        "pods \"other\" is forbidden: node \"n\" can only update pod status for pods with spec.nodeName set to itself",
+    );
+    refused(
+        node.delete(&format!("{PODS}/other"), &Value::Null),
+        "pods \"other\" is forbidden: node \"n\" can only delete pods with spec.nodeName set to itself",
+    );
+    node.delete(&format!("{PODS}/none"), &Value::Null).code(404);
+}
+
+#[test]
+fn a_node_writes_its_own_node_and_its_taints_only_once() {
+    let server = ApiServer::start();
+    let (mut node, mut admin) = node_and_admin(&server);
+    let new = |name: &str, labels: Value| {
+        json!({
+            "metadata": { "name": name, "labels": labels },
+            "spec": { "taints": [{ "key": "pinlet.dev/static-pods-only", "effect": "NoSchedule" }] },
+        })
+    };
+    refused(
+        node.post("/api/v1/nodes", &new("m", json!({}))),
+        "nodes \"m\" is forbidden: node \"n\" is not allowed to modify node \"m\"",
+    );
+    let labels = json!({ "kubernetes.io/os": "linux", "pinlet.dev/static-pods-only": "true", "node.kubernetes.io/x": "",
+        "node-restriction.kubernetes.io/a": "", "node-role.kubernetes.io/worker": "" });
+    refused(
+        node.post("/api/v1/nodes", &new("n", labels)),
+        "nodes \"n\" is forbidden: node \"n\" is not allowed to set the following labels: \
+         node-restriction.kubernetes.io/a, node-role.kubernetes.io/worker",
+    );
+    let labels =
+        json!({ "kubernetes.io/os": "linux", "pinlet.dev/static-pods-only": "true", "kubelet.kubernetes.io/x": "" });
+    let made = node.post("/api/v1/nodes", &new("n", labels)).code(201).body;
+    let keys: Vec<&Value> = made["spec"]["taints"].as_array().unwrap().iter().map(|t| &t["key"]).collect();
+    assert_eq!(keys, ["pinlet.dev/static-pods-only", "node.kubernetes.io/not-ready"]);
+    let path = "/api/v1/nodes/n";
+    for (patch, words) in [
+        (json!({ "spec": { "taints": null } }), "node \"n\" is not allowed to modify taints"),
+        (
+            json!({ "metadata": { "labels": { "node-role.kubernetes.io/x": "" } } }),
+            "is not allowed to modify labels: node-role.kubernetes.io/x",
+        ),
+    ] {
+        refused(node.patch(path, &patch), &format!("nodes \"n\" is forbidden: {words}"));
+    }
+    node.patch(path, &json!({ "metadata": { "labels": { "pinlet.dev/x": "1" } } })).code(200);
+    node.patch(&format!("{path}/status"), &json!({ "status": { "addresses": [] }, "spec": { "taints": [] } }))
+        .code(200);
+    server.put(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "m" } }));
+    refused(
+        node.patch("/api/v1/nodes/m", &json!({ "metadata": { "labels": { "x": "1" } } })),
+        "nodes \"m\" is forbidden: node \"n\" is not allowed to modify node \"m\"",
+    );
+    refused(
+        node.delete(path, &Value::Null),
+        "nodes \"n\" is forbidden: User \"system:node:n\" cannot delete resource \"nodes\" in API group \"\" at the \
+         cluster scope",
+    );
+    admin.patch(path, &json!({ "spec": { "taints": [] } })).code(200);
+}
+
+#[test]
+fn a_node_renews_its_own_lease_and_posts_events() {
+    let server = ApiServer::start();
+    let (mut node, _) = node_and_admin(&server);
+    let lease = |name: &str| json!({ "metadata": { "name": name }, "spec": { "holderIdentity": name } });
+    refused(
+        node.post(LEASES, &lease("m")),
+        "leases.coordination.k8s.io \"m\" is forbidden: can only access node lease with the same name as the \
+         requesting node",
+    );
+    node.post(LEASES, &lease("n")).code(201);
+    refused(
+        node.get(&format!("{LEASES}/m")),
+        "leases.coordination.k8s.io \"m\" is forbidden: User \"system:node:n\" cannot get resource \"leases\" in API \
+         group \"coordination.k8s.io\" in the namespace \"kube-node-lease\": can only access node lease with the same \
+         name as the requesting node",
+    );
+    refused(
+        node.post("/apis/coordination.k8s.io/v1/namespaces/default/leases", &lease("n")),
+        "leases.coordination.k8s.io is forbidden: User \"system:node:n\" cannot create resource \"leases\" in API \
+         group \"coordination.k8s.io\" in the namespace \"default\": can only access leases in the \
+         \"kube-node-lease\" system namespace",
+    );
+    let event = |about: &str| {
+        json!({
+            "metadata": { "name": "n.1" }, "involvedObject": { "kind": "Pod", "namespace": about, "name": "a" },
+            "reason": "Started", "message": "m", "type": "Normal", "count": 1,
+        })
+    };
+    let made = node.post("/api/v1/namespaces/default/events", &event("default")).code(201).body;
+    assert!(made["eventTime"].is_null() && made.get("eventTime").is_some());
+    let count = node.patch("/api/v1/namespaces/default/events/n.1", &json!({ "count": 2 })).code(200).body;
+    assert_eq!(count["count"], 2);
+    let astray = node.post("/api/v1/namespaces/default/events", &event("other")).code(422);
+    assert!(astray.message().ends_with("does not match event.namespace"), "{astray:?}");
+    node.post("/api/v1/namespaces/none/events", &event("none")).code(404);
+}
