@@ -7,5 +7,6 @@ mod client;
 mod failing;
 mod merging;
 mod nodes;
+mod replay;
 mod watching;
 mod writing;

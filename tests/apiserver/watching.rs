@@ -158,3 +158,44 @@ fn watches_end_as_asked() {
         assert!(watch.next().is_err(), "{cut:?}");
     }
 }
+
+#[test]
+fn a_mirror_that_a_user_deletes_is_seen_as_on_a_real_server() {
+    let server = ApiServer::start();
+    server.put(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n", "uid": "u" } }));
+    let mut mirror = pod("a", "n");
+    mirror["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "h" });
+    mirror["metadata"]["ownerReferences"] =
+        json!([{ "apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true }]);
+    let token = server.node_token("n");
+    let path = format!("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn&resourceVersion={}", server.version());
+    let mut watch = Client::new(&server, &token).watch(&path);
+    let (mut node, mut admin) = (Client::new(&server, &token), Client::new(&server, ADMIN));
+    let uid = node.post("/api/v1/namespaces/default/pods", &mirror).code(201).body["metadata"]["uid"].clone();
+    let own = "/api/v1/namespaces/default/pods/a";
+    node.patch(&format!("{own}/status"), &json!({ "status": { "phase": "Running" } })).code(200);
+    admin.delete(own, &json!({ "propagationPolicy": "Background" })).code(200);
+    let options = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } });
+    node.delete(own, &options).code(200);
+    node.post("/api/v1/namespaces/default/pods", &mirror).code(201);
+    node.delete(own, &options).code(409);
+    // Type, generation, grace and version as in the recording, from the version of the creation on.
+    let mut seen = Vec::new();
+    let mut first = 0;
+    for _ in 0..6 {
+        let event = watch.event();
+        let meta = &event["object"]["metadata"];
+        let version: u64 = meta["resourceVersion"].as_str().unwrap().parse().unwrap();
+        first = if first == 0 { version } else { first };
+        seen.push(format!(
+            "{} {} {} {}",
+            event["type"].as_str().unwrap(),
+            meta["generation"],
+            meta["deletionGracePeriodSeconds"],
+            version - first
+        ));
+    }
+    let wanted =
+        ["ADDED 1 null 0", "MODIFIED 1 null 1", "MODIFIED 2 30 2", "MODIFIED 2 0 3", "DELETED 2 0 4", "ADDED 1 null 5"];
+    assert_eq!(seen, wanted);
+}

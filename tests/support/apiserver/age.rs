@@ -19,15 +19,15 @@ pub fn human(seconds: i64) -> String {
         if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
     };
     match seconds {
-        ..=-2 => "<invalid>".to_owned(),
+        s if s < -1 => "<invalid>".to_owned(),
         -1 => "0s".to_owned(),
-        ..120 => format!("{seconds}s"),
-        ..600 => both(minutes, "m", seconds % 60, "s"),
-        ..10_800 => format!("{minutes}m"),
-        ..28_800 => both(hours, "h", minutes % 60, "m"),
-        ..172_800 => format!("{hours}h"),
-        ..691_200 => both(days, "d", hours % 24, "h"),
-        ..63_072_000 => format!("{days}d"),
+        s if s < 120 => format!("{seconds}s"),
+        s if s < 600 => both(minutes, "m", seconds % 60, "s"),
+        s if s < 10_800 => format!("{minutes}m"),
+        s if s < 28_800 => both(hours, "h", minutes % 60, "m"),
+        s if s < 172_800 => format!("{hours}h"),
+        s if s < 691_200 => both(days, "d", hours % 24, "h"),
+        s if s < 63_072_000 => format!("{days}d"),
         _ => both(days / 365, "y", days % 365, "d"),
     }
 }

@@ -57,7 +57,11 @@ fn always_written(resource: &Resource, object: &mut Value) {
             default(object, "spec", json!({}));
             default(object, "status", json!({}));
             default(&mut object["status"], "daemonEndpoints", json!({ "kubeletEndpoint": { "Port": 0 } }));
+            for image in each(&mut object["status"], "images") {
+                null_if_empty(image, "names");
+            }
         }
+        "CSINode" => null_if_empty(&mut object["spec"], "drivers"),
         "Namespace" | "CertificateSigningRequest" => default(object, "status", json!({})),
         _ => {}
     }
@@ -80,6 +84,13 @@ fn pod_always_written(object: &mut Value) {
     for condition in each(status, "conditions") {
         default(condition, "lastProbeTime", Value::Null);
         default(condition, "lastTransitionTime", Value::Null);
+    }
+}
+
+/// A list that Go writes also without elements: as null, since storing it made it so.
+fn null_if_empty(object: &mut Value, list: &str) {
+    if items(object, list).is_empty() {
+        object[list] = Value::Null;
     }
 }
 
