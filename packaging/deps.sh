@@ -29,6 +29,8 @@ packages_for() {
         esac
         echo debootstrap e2fsprogs
         echo busybox-static strace nftables iproute2 procps util-linux mount systemd umoci skopeo curl
+        # Whatever kubectl is there will do.
+        command -v kubectl >/dev/null || echo kubernetes-client
         ;;
     bench) echo gcc libc6-dev crun runc podman catatonit netavark nftables iproute2 procps ;;
     *)

@@ -5,6 +5,7 @@ mod apiserver;
 
 mod client;
 mod failing;
+mod kubectl;
 mod merging;
 mod nodes;
 mod replay;

@@ -18,7 +18,7 @@ struct Record {
     response: Value,
 }
 
-fn lines(file: &str) -> Vec<Value> {
+pub fn lines(file: &str) -> Vec<Value> {
     let path = format!("{}/tests/data/apiserver/{file}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("the recordings");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()

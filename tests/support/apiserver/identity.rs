@@ -28,6 +28,8 @@ impl User {
 #[derive(Debug, Default)]
 pub struct Users {
     by_token: BTreeMap<String, User>,
+    /// Who shows nothing is this one; none: nobody.
+    pub anonymous: Option<User>,
 }
 
 impl Users {
@@ -44,9 +46,10 @@ impl Users {
         let (scheme, token) = request.header("authorization").split_once(' ').unwrap_or_default();
         let mut user = if scheme.eq_ignore_ascii_case("bearer") {
             self.by_token.get(token.trim())?.clone()
-        } else {
-            let (name, groups) = stream.certificate()?;
+        } else if let Some((name, groups)) = stream.certificate() {
             User { name, groups }
+        } else {
+            self.anonymous.clone()?
         };
         user.groups.push("system:authenticated".to_owned());
         Some(user)

@@ -187,6 +187,11 @@ impl ApiServer {
         self.shared.state().users.remove(token);
     }
 
+    /// Who shows neither token nor certificate is this user. For kubectl, which sends no token over plain HTTP.
+    pub fn set_anonymous(&self, user: Option<User>) {
+        self.shared.state().users.anonymous = user;
+    }
+
     /// The token of the kubelet of this node.
     pub fn node_token(&self, node: &str) -> String {
         let token = format!("node-token-{node}");
