@@ -1,16 +1,26 @@
 //! The smallest client that shows what the double does on the wire.
 
-use crate::apiserver::ApiServer;
+use crate::apiserver::{ApiServer, Identity};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub const LIMIT: Duration = Duration::from_secs(10);
 
+/// What a connection is made of: a socket, or TLS over one.
+trait Link: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Link for T {}
+
 /// One connection, as one user.
 pub struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Link>>,
+    socket: TcpStream,
     token: String,
 }
 
@@ -41,13 +51,45 @@ impl Client {
     }
 
     pub fn connect(server: &ApiServer, token: &str) -> io::Result<Client> {
-        let stream = TcpStream::connect(("127.0.0.1", server.port()))?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        Ok(Client { stream: BufReader::new(stream), token: token.to_owned() })
+        let socket = TcpStream::connect(("127.0.0.1", server.port()))?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        let link: Box<dyn Link> = Box::new(socket.try_clone()?);
+        Ok(Client { stream: BufReader::new(link), socket, token: token.to_owned() })
+    }
+
+    /// Over TLS, trusting the double's authority, as whom the certificate names.
+    pub fn secure(server: &ApiServer, name: &str, identity: Option<&Identity>) -> io::Result<Client> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_slice(server.ca().as_bytes()).expect("a certificate");
+        roots.add(ca).expect("a root");
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some(identity) => {
+                let chain = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).expect("a certificate");
+                let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(vec![chain], key).expect("an identity")
+            }
+        };
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let socket = TcpStream::connect(("127.0.0.1", server.port()))?;
+        socket.set_read_timeout(Some(LIMIT))?;
+        let link: Box<dyn Link> = Box::new(StreamOwned::new(session, socket.try_clone()?));
+        Ok(Client { stream: BufReader::new(link), socket, token: String::new() })
+    }
+
+    pub fn token(mut self, token: &str) -> Client {
+        self.token = token.to_owned();
+        self
     }
 
     pub fn set_patience(&mut self, time: Duration) {
-        self.stream.get_ref().set_read_timeout(Some(time)).expect("a timeout");
+        self.socket.set_read_timeout(Some(time)).expect("a timeout");
     }
 
     pub fn send(&mut self, method: &str, path: &str, kind: &str, body: &str) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! Every way in which the double can be told to fail, as a client meets it.
 
-use crate::apiserver::{ADMIN, ApiServer, Fault, Request};
+use crate::apiserver::{ADMIN, ApiServer, Fault, Request, raise_descriptor_limit};
 use crate::client::Client;
 use crate::watching::pod;
 use serde_json::json;
@@ -30,6 +30,9 @@ fn a_status_is_answered_as_often_as_asked() {
     admin.get(PODS).code(429);
     server.heal(id);
     admin.get(PODS).code(200);
+    let quota = "pods \"a\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1";
+    server.fail(Some(1), Fault::says(403, "Forbidden", quota), posts);
+    assert_eq!(admin.post(PODS, &pod("a", "n")).code(403).message(), quota);
 }
 
 #[test]
@@ -136,4 +139,32 @@ fn the_journal_has_what_came_and_what_was_answered() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(server.connections_total(), 2);
+}
+
+#[test]
+fn a_thousand_clients_are_served() {
+    const CLIENTS: usize = 1000;
+    raise_descriptor_limit();
+    let server = ApiServer::start();
+    let path = |at: usize| format!("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn{at}&resourceVersion=0");
+    let mut watches: Vec<_> = (0..CLIENTS).map(|at| Client::new(&server, ADMIN).watch(&path(at))).collect();
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = Client::new(server, ADMIN);
+                for at in (part..CLIENTS).step_by(4) {
+                    let name = format!("p{at}");
+                    client.post(PODS, &pod(&name, &format!("n{at}"))).code(201);
+                    let status = json!({ "status": { "phase": "Running" } });
+                    client.patch(&format!("{PODS}/{name}/status"), &status).code(200);
+                }
+            });
+        }
+    });
+    for watch in &mut watches {
+        assert!(watch.line().starts_with("ADDED p"));
+        assert!(watch.line().starts_with("MODIFIED p"));
+    }
+    assert_eq!(server.journal().all().len(), 3 * CLIENTS);
 }

@@ -2,7 +2,7 @@
 //!
 //! `PINLET_TEST_KUBECTL` names the programs, separated by colons; without it, the one of the machine is used.
 
-use crate::apiserver::{ApiServer, Kubeconfig, User};
+use crate::apiserver::{ADMIN, ApiServer, Kubeconfig, User};
 use crate::client::Client;
 use crate::replay::lines;
 use serde_json::{Value, json};
@@ -263,4 +263,29 @@ fn a_watching_kubectl_sees_what_happens() {
         assert_eq!(rows.len(), 3, "{output:?}");
         assert!(rows[2].starts_with("crash-vm") && rows[2].contains("77 ("), "{output:?}");
     });
+}
+
+#[test]
+fn kubectl_shows_tokens_and_certificates_over_tls() {
+    for program in programs() {
+        let server = ApiServer::start_tls();
+        let kubectl = Kubectl::new(program, &server);
+        let admin = server.client_certificate("root", "system:masters");
+        for (file, text) in [("ca.crt", server.ca()), ("root.crt", admin.certificate), ("root.key", admin.key)] {
+            std::fs::write(kubectl.home.join(file), text).expect("a file");
+        }
+        let base = || Kubeconfig::new(&server.url()).cluster("certificate-authority", "ca.crt");
+        server.set_anonymous(None);
+        for (config, user) in [
+            (base().token(ADMIN), "kubernetes-admin"),
+            (base().user("client-certificate", "root.crt").user("client-key", "root.key"), "root"),
+        ] {
+            config.write(&kubectl.home.join("config"));
+            kubectl.ok(&["get", "namespaces"]);
+            let last = server.journal().all().pop().expect("a request");
+            assert_eq!((last.path.as_str(), last.user.as_str()), ("/api/v1/namespaces", user));
+        }
+        base().write(&kubectl.home.join("config"));
+        assert_ne!(kubectl.run(&["get", "namespaces"]).code, Some(0));
+    }
 }

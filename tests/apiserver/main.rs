@@ -9,5 +9,6 @@ mod kubectl;
 mod merging;
 mod nodes;
 mod replay;
+mod secure;
 mod watching;
 mod writing;

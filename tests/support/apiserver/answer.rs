@@ -2,6 +2,7 @@
 //! authorize, find, change, admit, validate, store.
 
 use super::identity::User;
+use super::resource::REQUESTS;
 use super::route::{self, Target, Verb};
 use super::shape::{self, items, text};
 use super::status::Failure;
@@ -146,7 +147,12 @@ fn create(state: &mut State, user: &User, target: &Target, body: Value) -> Resul
     if state.store.get(&key).is_some() {
         return Err(Failure::already_exists(target.resource, &key.name));
     }
-    Ok((*state.store.put(key, object)).clone())
+    let stored = state.store.put(key.clone(), object);
+    if target.resource == &REQUESTS {
+        let State { store, signing, .. } = state;
+        signing.arrived(store, &key.name, user);
+    }
+    Ok((*stored).clone())
 }
 
 fn update(state: &mut State, user: &User, target: &Target, body: Value) -> Result<Answer, Failure> {

@@ -103,8 +103,8 @@ fn respond(out: &mut Out, request: &Request) -> io::Result<()> {
     let mut cut = false;
     match &fault {
         Some(Fault::Close) => return aborted(),
-        Some(Fault::Status { code, reason, retry_after }) => {
-            let mut failure = Failure::new(*code, reason, format!("on demand: {code}"));
+        Some(Fault::Status { code, reason, message, retry_after }) => {
+            let mut failure = Failure::new(*code, reason, message.as_str());
             failure.retry_after = *retry_after;
             if let Some(seconds) = retry_after {
                 failure.body["details"] = serde_json::json!({ "retryAfterSeconds": seconds });
@@ -139,11 +139,7 @@ fn decide(out: &mut Out, request: &Request) -> Result<Answer, Failure> {
     shared.journal.note(out.entry, |entry| entry.user = user.as_ref().map_or(String::new(), |u| u.name.clone()));
     let before = state.store.version();
     let answer = answer::answer(&mut state, request, user.as_ref());
-    let changed = state.store.version() != before;
-    drop(state);
-    if changed {
-        shared.notify();
-    }
+    state.store.after(before).for_each(|change| shared.rooms.ring(change));
     answer
 }
 

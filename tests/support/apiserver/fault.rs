@@ -6,8 +6,8 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// A `Status` with this code and reason.
-    Status { code: u16, reason: &'static str, retry_after: Option<u32> },
+    /// A `Status` with this code, reason and message.
+    Status { code: u16, reason: &'static str, message: String, retry_after: Option<u32> },
     /// 200 and these bytes as `application/json`.
     Garbage(Vec<u8>),
     /// The request is served; its answer breaks off in the middle of the body.
@@ -39,11 +39,17 @@ impl Fault {
             504 => "Timeout",
             _ => "",
         };
-        Fault::Status { code, reason, retry_after: None }
+        Fault::says(code, reason, &format!("on demand: {code}"))
+    }
+
+    /// As a plugin or a quota refuses, in words of its own.
+    pub fn says(code: u16, reason: &'static str, message: &str) -> Fault {
+        Fault::Status { code, reason, message: message.to_owned(), retry_after: None }
     }
 
     pub fn too_many(retry_after: u32) -> Fault {
-        Fault::Status { code: 429, reason: "TooManyRequests", retry_after: Some(retry_after) }
+        let message = "too many requests, please try again later".to_owned();
+        Fault::Status { code: 429, reason: "TooManyRequests", message, retry_after: Some(retry_after) }
     }
 }
 

@@ -8,6 +8,12 @@ pub fn uid() -> String {
     text.trim().to_owned()
 }
 
+/// For one request in logs: told apart within this double is enough.
+pub fn audit_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("{:08x}-0000-4000-8000-{:012x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// Five letters for a generateName, of those that a real server takes.
 pub fn suffix() -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

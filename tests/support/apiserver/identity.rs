@@ -44,10 +44,11 @@ impl Users {
     /// None: unknown, or nobody at all.
     pub fn identify(&self, request: &Request, stream: &dyn Duplex) -> Option<User> {
         let (scheme, token) = request.header("authorization").split_once(' ').unwrap_or_default();
-        let mut user = if scheme.eq_ignore_ascii_case("bearer") {
-            self.by_token.get(token.trim())?.clone()
-        } else if let Some((name, groups)) = stream.certificate() {
+        // A certificate counts first, also beside a token that nobody knows.
+        let mut user = if let Some((name, groups)) = stream.certificate() {
             User { name, groups }
+        } else if scheme.eq_ignore_ascii_case("bearer") {
+            self.by_token.get(token.trim())?.clone()
         } else {
             self.anonymous.clone()?
         };

@@ -67,6 +67,13 @@ pub fn close(shared: &Shared, port: u16, acceptor: thread::JoinHandle<()>) {
     shared.connections.close_all();
 }
 
+/// Lets the process hold as many sockets as it ever may: each connection costs two here, and as many in its client.
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit is known");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("a soft limit may be raised");
+}
+
 /// The sockets that are open, by the number of their connection.
 #[derive(Default)]
 pub struct Connections {

@@ -11,11 +11,13 @@
 mod admission;
 mod age;
 mod answer;
+pub mod authority;
 mod authorize;
 mod cells;
 mod connection;
 mod date;
 mod deletion;
+mod der;
 mod discovery;
 mod fault;
 mod fresh;
@@ -27,35 +29,43 @@ mod listener;
 mod merge;
 mod qos;
 pub mod resource;
+mod rooms;
 mod route;
 mod selector;
 mod shape;
+mod signing;
 mod status;
 mod store;
 pub mod strategic;
 mod strategy;
 mod table;
+mod tls;
 mod watch;
 mod wire;
 
+pub use authority::Identity;
 pub use fault::Fault;
 pub use identity::User;
 pub use journal::{Entry, Journal};
 pub use kubeconfig::Kubeconfig;
+pub use listener::raise_descriptor_limit;
 pub use store::Object;
 pub use watch::Cut;
 pub use wire::Request;
 
+use authority::Authority;
 use fault::Faults;
 use identity::Users;
 use listener::Connections;
 use resource::{NAMESPACES, NODES, PODS, Resource};
+use rooms::Rooms;
 use serde_json::{Value, json};
+use signing::Signing;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use store::{Key, Store};
 
 /// The token of a user who may do everything.
@@ -76,11 +86,12 @@ pub struct State {
     bookmark_interval: Duration,
     /// Garbage is collected as soon as a Node is deleted.
     collects: bool,
+    signing: Signing,
 }
 
 pub struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    rooms: Rooms,
     journal: Journal,
     faults: Faults,
     connections: Connections,
@@ -99,7 +110,7 @@ impl Shared {
     }
 
     fn notify(&self) {
-        self.changed.notify_all();
+        self.rooms.ring_all();
     }
 
     fn is_stopping(&self) -> bool {
@@ -120,15 +131,28 @@ pub struct ApiServer {
     shared: Arc<Shared>,
     port: u16,
     acceptor: Mutex<Option<thread::JoinHandle<()>>>,
+    authority: Arc<Authority>,
 }
 
 impl ApiServer {
     /// Over plain HTTP, on a port of its own, with the namespaces of a new cluster, up.
     pub fn start() -> ApiServer {
-        ApiServer::serve(None)
+        ApiServer::serve(Arc::new(Authority::new()), None)
     }
 
-    fn serve(wrap: Option<Wrap>) -> ApiServer {
+    /// Over TLS, with a certificate for the addresses of loopback and for `localhost`.
+    pub fn start_tls() -> ApiServer {
+        ApiServer::start_tls_as(&["127.0.0.1", "::1", "localhost", "kubernetes"])
+    }
+
+    /// Over TLS, with a certificate for these names and addresses alone.
+    pub fn start_tls_as(names: &[&str]) -> ApiServer {
+        let authority = Arc::new(Authority::new());
+        let config = tls::config(&authority, &authority.server(names));
+        ApiServer::serve(authority, Some(Box::new(move |stream| tls::wrap(&config, stream))))
+    }
+
+    fn serve(authority: Arc<Authority>, wrap: Option<Wrap>) -> ApiServer {
         let mut users = Users::default();
         users.add(ADMIN, User::new("kubernetes-admin", &["system:masters"]));
         users.add(BOOTSTRAP, User::new("system:bootstrap:abcdef", &["system:bootstrappers"]));
@@ -148,10 +172,15 @@ impl ApiServer {
             bookmarks: 0,
             bookmark_interval: Duration::from_secs(60),
             collects: false,
+            signing: Signing {
+                authority: Some(authority.clone()),
+                approves: false,
+                life: Duration::from_secs(365 * 86400),
+            },
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            rooms: Rooms::default(),
             journal: Journal::default(),
             faults: Faults::default(),
             connections: Connections::default(),
@@ -164,7 +193,7 @@ impl ApiServer {
         let listener = listener::bind(0);
         let port = listener.local_addr().expect("it is bound").port();
         let acceptor = Mutex::new(Some(listener::open(&shared, listener)));
-        ApiServer { shared, port, acceptor }
+        ApiServer { shared, port, acceptor, authority }
     }
 
     pub fn port(&self) -> u16 {
@@ -199,6 +228,47 @@ impl ApiServer {
         token
     }
 
+    // Certificates.
+
+    /// The authority's certificate, as PEM.
+    pub fn ca(&self) -> String {
+        self.authority.pem()
+    }
+
+    /// A certificate and a key for a user in one group, valid for a day.
+    pub fn client_certificate(&self, name: &str, group: &str) -> Identity {
+        let begin = SystemTime::now() - Duration::from_secs(3600);
+        self.authority.client(name, &[group], begin, Duration::from_secs(86400))
+    }
+
+    /// The same for the kubelet of a node, valid from `begin` for `life`.
+    pub fn node_certificate(&self, node: &str, begin: SystemTime, life: Duration) -> Identity {
+        self.authority.client(&format!("system:node:{node}"), &["system:nodes"], begin, life)
+    }
+
+    /// Signing requests that are right are approved and signed as they come, for this long at most.
+    pub fn approve_automatically(&self, life: Duration) {
+        let mut state = self.shared.state();
+        state.signing.approves = true;
+        state.signing.life = life;
+    }
+
+    /// Approves one by hand, and signs it if it is right.
+    pub fn approve(&self, request: &str) -> bool {
+        let mut guard = self.shared.state();
+        let State { store, signing, .. } = &mut *guard;
+        let found = signing.approve(store, request);
+        drop(guard);
+        self.shared.notify();
+        found
+    }
+
+    pub fn deny(&self, request: &str) -> bool {
+        let found = Signing::deny(&mut self.shared.state().store, request);
+        self.shared.notify();
+        found
+    }
+
     // Objects, past authorization and admission.
 
     /// As it is; what it lacks of uid and creation time is made up.
@@ -226,7 +296,12 @@ impl ApiServer {
 
     /// Gone at once; whether it was there.
     pub fn remove(&self, resource: &Resource, namespace: &str, name: &str) -> bool {
-        let gone = self.shared.state().store.remove(&Key::new(resource, namespace, name)).is_some();
+        let mut state = self.shared.state();
+        let gone = state.store.remove(&Key::new(resource, namespace, name)).is_some();
+        if gone && *resource == NODES && state.collects {
+            garbage::collect(&mut state.store);
+        }
+        drop(state);
         self.shared.notify();
         gone
     }

@@ -106,10 +106,15 @@ impl Store {
         self.version += 1;
     }
 
+    /// Everything that happened after `version`.
+    pub fn after(&self, version: u64) -> impl Iterator<Item = &Change> {
+        let skip = self.log.partition_point(|change| change.version <= version);
+        self.log.iter().skip(skip)
+    }
+
     /// What happened to a resource after `version`.
     pub fn since(&self, version: u64, resource: &Resource) -> Vec<Change> {
-        let skip = self.log.partition_point(|change| change.version <= version);
-        self.log.iter().skip(skip).filter(|change| change.plural == resource.plural).cloned().collect()
+        self.after(version).filter(|change| change.plural == resource.plural).cloned().collect()
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Cut {
 }
 
 /// A wait is never longer: a client that went away is noticed by then.
-const BEAT: Duration = Duration::from_millis(500);
+const BEAT: Duration = Duration::from_secs(1);
 /// Without a limit of the client's own.
 const LIMIT: Duration = Duration::from_secs(1800);
 const BEFORE_THE_END: Duration = Duration::from_secs(2);
@@ -134,6 +134,7 @@ impl Plan {
         for event in std::mem::take(&mut self.first) {
             line(out, &event)?;
         }
+        let room = shared.rooms.of(&self.target);
         let mut state = shared.state();
         let mut bookmarked = Instant::now();
         let mut last_mark = false;
@@ -149,7 +150,7 @@ impl Plan {
             let closing = left <= BEFORE_THE_END && !last_mark && self.limit > BEFORE_THE_END;
             self.marks = state.bookmarks;
             if changes.is_empty() && !(self.bookmarks && (due || closing)) && !left.is_zero() {
-                let (guard, waited) = shared.changed.wait_timeout(state, left.min(BEAT)).expect("no holder panics");
+                let (guard, waited) = room.wait_timeout(state, left.min(BEAT)).expect("no holder panics");
                 drop(guard);
                 if waited.timed_out() && out.is_gone() {
                     return Err(io::ErrorKind::ConnectionAborted.into());

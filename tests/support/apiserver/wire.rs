@@ -201,7 +201,8 @@ fn phrase(code: u16) -> &'static str {
 /// The bytes of a head; `length` is none for a body in chunks.
 pub fn head(code: u16, headers: &[(&str, String)], length: Option<usize>) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {code} {}\r\n", phrase(code));
-    text += &format!("Audit-Id: {}\r\nCache-Control: no-cache, private\r\nDate: {}\r\n", fresh::uid(), date::http());
+    text +=
+        &format!("Audit-Id: {}\r\nCache-Control: no-cache, private\r\nDate: {}\r\n", fresh::audit_id(), date::http());
     if !headers.iter().any(|(name, _)| *name == "Content-Type") {
         text += "Content-Type: application/json\r\n";
     }
