@@ -237,8 +237,12 @@ fn a_node_writes_its_own_node_and_its_taints_only_once() {
         refused(node.patch(path, &patch), &format!("nodes \"n\" is forbidden: {words}"));
     }
     node.patch(path, &json!({ "metadata": { "labels": { "pinlet.dev/x": "1" } } })).code(200);
-    node.patch(&format!("{path}/status"), &json!({ "status": { "addresses": [] }, "spec": { "taints": [] } }))
-        .code(200);
+    let taints = json!({ "status": { "phase": "Running" }, "spec": { "taints": [] } });
+    refused(
+        node.patch(&format!("{path}/status"), &taints),
+        "nodes \"n\" is forbidden: node \"n\" is not allowed to modify taints",
+    );
+    node.patch(&format!("{path}/status"), &json!({ "status": { "addresses": [] } })).code(200);
     server.put(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "m" } }));
     refused(
         node.patch("/api/v1/nodes/m", &json!({ "metadata": { "labels": { "x": "1" } } })),
@@ -288,4 +292,62 @@ fn a_node_renews_its_own_lease_and_posts_events() {
     let astray = node.post("/api/v1/namespaces/default/events", &event("other")).code(422);
     assert!(astray.message().ends_with("does not match event.namespace"), "{astray:?}");
     node.post("/api/v1/namespaces/none/events", &event("none")).code(404);
+}
+
+#[test]
+fn a_mirror_is_refused_by_its_namespace() {
+    let server = ApiServer::start();
+    let (mut node, mut admin) = node_and_admin(&server);
+    let made = node.post("/api/v1/nodes", &json!({ "metadata": { "name": "n" } })).code(201).body;
+    let mut mirror = mirror("a", &made);
+    let mut post = |space: &str, mirror: &Value| {
+        let mut mirror = mirror.clone();
+        mirror["metadata"]["namespace"] = space.into();
+        node.post(&format!("/api/v1/namespaces/{space}/pods"), &mirror)
+    };
+    for (name, level) in [("base", "baseline"), ("strict", "restricted")] {
+        let labels = json!({ "pod-security.kubernetes.io/enforce": level });
+        admin.post("/api/v1/namespaces", &json!({ "metadata": { "name": name, "labels": labels } })).code(201);
+    }
+    post("base", &mirror).code(201);
+    mirror["spec"]["hostNetwork"] = true.into();
+    mirror["spec"]["volumes"] = json!([{ "name": "v", "hostPath": { "path": "/x" } }]);
+    mirror["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 80, "hostPort": 8080 }]);
+    mirror["spec"]["containers"][0]["securityContext"] = json!({ "privileged": true });
+    refused(
+        post("base", &mirror),
+        "pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true), \
+         hostPath volumes (volume \"v\"), hostPort (container \"c\" uses hostPort 8080), privileged (container \"c\" \
+         must not set securityContext.privileged=true)",
+    );
+    let strict = post("strict", &mirror).code(403);
+    assert!(strict.message().contains("runAsNonRoot != true (pod or container \"c\" must set"), "{strict:?}");
+    let quota = json!({ "metadata": { "name": "q" }, "spec": { "hard": { "pods": "1" } } });
+    admin.post("/api/v1/namespaces/default/resourcequotas", &quota).code(201);
+    post("default", &mirror).code(201);
+    mirror["metadata"]["name"] = "b".into();
+    refused(
+        post("default", &mirror),
+        "pods \"b\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1",
+    );
+    mirror["spec"]["priority"] = 5.into();
+    refused(
+        post("kube-system", &mirror),
+        "pods \"b\" is forbidden: the integer value of priority (5) must not be provided in pod spec; priority \
+         admission controller computed 0 from the given PriorityClass name",
+    );
+    mirror["spec"]["priority"] = Value::Null;
+    mirror["spec"]["priorityClassName"] = "system-node-critical".into();
+    assert_eq!(post("kube-system", &mirror).code(201).body["spec"]["priority"], 2_000_001_000);
+    let ending = admin.delete("/api/v1/namespaces/base", &Value::Null).code(200).body;
+    assert_eq!(ending["status"]["phase"], "Terminating");
+    refused(
+        post("base", &mirror),
+        "pods \"b\" is forbidden: unable to create new content in namespace base because it is being terminated",
+    );
+    assert_eq!(server.collect_namespaces(), 0, "a pod in it has yet to end");
+    let now = json!({ "gracePeriodSeconds": 0 });
+    admin.delete("/api/v1/namespaces/base/pods/a", &now).code(200);
+    assert_eq!(server.collect_namespaces(), 1);
+    admin.get("/api/v1/namespaces/base").code(404);
 }

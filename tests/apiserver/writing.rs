@@ -92,6 +92,8 @@ fn a_patch_of_another_uid_is_refused() {
     let stale = json!({ "metadata": { "resourceVersion": made["metadata"]["resourceVersion"] }, "status": { "phase": "Failed" } });
     admin.patch(&status, &stale).code(409);
     admin.try_ask("PATCH", &status, "application/json", "{}").unwrap().code(415);
+    let shapeless = admin.patch(&status, &json!({ "status": { "podIP": {} } })).code(422);
+    assert!(shapeless.message().contains("is invalid: patch: Invalid value"), "{shapeless:?}");
     admin.patch("/api/v1/namespaces/default/pods/none/status", &json!({})).code(404);
 }
 

@@ -2,7 +2,8 @@
 //! plugins those that a mirror pod or a Node meets.
 
 use super::identity::User;
-use super::resource::{NAMESPACES, NODES, PODS};
+use super::podsecurity;
+use super::resource::{NAMESPACES, NODES, PODS, QUOTAS};
 use super::route::Target;
 use super::shape::{each, items, text};
 use super::status::Failure;
@@ -28,11 +29,51 @@ pub fn on_create(store: &Store, user: &User, target: &Target, object: &mut Value
         node_creates(store, node, target, object)?;
     }
     match target.resource.kind {
-        "Pod" => service_account(target, object)?,
+        "Pod" => {
+            priority(object)?;
+            service_account(target, object)?;
+            let namespace = store.get(&Key::new(&NAMESPACES, "", &target.namespace));
+            let security = namespace.and_then(|namespace| podsecurity::refusal(&namespace, object));
+            if let Some(why) = security.or_else(|| quota(store, &target.namespace)) {
+                return Err(Failure::forbidden(target.resource, text(object, "/metadata/name"), &why));
+            }
+        }
         "Node" => not_ready(object),
         _ => {}
     }
     Ok(())
+}
+
+/// Of the Priority plugin: the number follows from the class, and who gives another one is refused.
+fn priority(pod: &mut Value) -> Result<(), Failure> {
+    let name = text(pod, "/metadata/name").to_owned();
+    let refuse = |why: String| Err(Failure::forbidden(&PODS, &name, &why));
+    let computed = match text(pod, "/spec/priorityClassName") {
+        "" => 0,
+        "system-cluster-critical" => 2_000_000_000,
+        "system-node-critical" => 2_000_001_000,
+        class => return refuse(format!("no PriorityClass with name {class} was found")),
+    };
+    if let Some(given) = pod["spec"]["priority"].as_i64().filter(|given| *given != computed) {
+        return refuse(format!(
+            "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller \
+             computed {computed} from the given PriorityClass name"
+        ));
+    }
+    pod["spec"]["priority"] = computed.into();
+    Ok(())
+}
+
+/// Of quotas: the number of pods that have not ended.
+fn quota(store: &Store, namespace: &str) -> Option<String> {
+    let pods = store.list(&PODS, namespace);
+    let used = pods.iter().filter(|pod| !matches!(text(pod, "/status/phase"), "Failed" | "Succeeded")).count();
+    store.list(&QUOTAS, namespace).iter().find_map(|quota| {
+        let hard: usize = text(quota, "/spec/hard/pods").parse().ok()?;
+        let name = text(quota, "/metadata/name");
+        let over = used + 1 > hard;
+        over.then(|| format!("exceeded quota: {name}, requested: pods=1, used: pods={used}, limited: pods={hard}"))
+    })
 }
 
 /// Of the ServiceAccount plugin: a mirror names none of the objects that the API server would have to hand out.

@@ -196,8 +196,9 @@ fn other_uid(target: &Target, wanted: &str, found: &str) -> Failure {
 
 /// Validation, admission and storing of what replaces `old`. What changes nothing is not stored and has no version.
 fn store_update(state: &mut State, user: &User, target: &Target, old: &Object, new: Value) -> Result<Value, Failure> {
-    let mut new = strategy::for_update(target, old, new)?;
+    // Before the strategy takes back what this endpoint does not write: a Node's taints are refused at its status too.
     admission::on_update(user, target, old, &new)?;
+    let mut new = strategy::for_update(target, old, new)?;
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     let new = shape::normalise(target.resource, &new).map_err(Failure::bad_request)?;
     if new == **old {
@@ -219,7 +220,10 @@ fn patch(state: &mut State, user: &User, target: &Target, request: &Request) -> 
             return Err(Failure::unsupported_media(other, &accepted));
         }
     }
-    let new = typed(target, new)?;
+    let new = typed(target, new).map_err(|failure| {
+        let message = format!(" \"\" is invalid: patch: Invalid value: {:?}: {}", patch.to_string(), failure.message());
+        Failure::new(422, "Invalid", message)
+    })?;
     let version = text(&new, "/metadata/resourceVersion");
     if !version.is_empty() && version != text(&old, "/metadata/resourceVersion") {
         return Err(Failure::stale(target.resource, &target.name));

@@ -52,6 +52,9 @@ pub struct Outcome {
 pub fn delete(store: &mut Store, resource: &Resource, key: &Key, options: &Options) -> Result<Outcome, Failure> {
     let object = store.get(key).ok_or_else(|| Failure::not_found(resource, &key.name))?;
     options.check(resource, &object)?;
+    if resource.kind == "Namespace" {
+        return Ok(Outcome { object: terminate(store, key, &object), gone: false });
+    }
     if resource.kind != "Pod" {
         let object = store.remove(key).expect("it was there");
         return Ok(Outcome { object, gone: true });
@@ -83,6 +86,17 @@ pub fn delete(store: &mut Store, resource: &Resource, key: &Key, options: &Optio
         return Ok(Outcome { object, gone: false });
     }
     Ok(Outcome { object: store.remove(key).expect("it was there"), gone: true })
+}
+
+/// A namespace stays until somebody has emptied it.
+fn terminate(store: &mut Store, key: &Key, namespace: &Object) -> Object {
+    if text(namespace, "/status/phase") == "Terminating" {
+        return namespace.clone();
+    }
+    let mut namespace = (**namespace).clone();
+    namespace["metadata"]["deletionTimestamp"] = date::now().into();
+    namespace["status"]["phase"] = "Terminating".into();
+    store.put(key.clone(), namespace)
 }
 
 /// The grace of a first wish: nothing where nobody has to stop anything.

@@ -2,7 +2,7 @@
 //! ends pods of nodes that do not exist, by force. A bare API server does neither.
 
 use super::deletion::{self, Options};
-use super::resource::{LEASES, NODES, PODS, Resource};
+use super::resource::{ALL, LEASES, NAMESPACES, NODES, PODS, Resource};
 use super::shape::{items, text};
 use super::store::{Key, Store};
 
@@ -33,6 +33,26 @@ pub fn collect_unbound(store: &mut Store) -> usize {
         if !node.is_empty() && store.get(&Key::new(&NODES, "", node)).is_none() {
             count += usize::from(deletion::delete(store, &PODS, &Key::of(&PODS, &pod), &now).is_ok());
         }
+    }
+    count
+}
+
+/// Deletes what is in namespaces that are terminating, with grace, and those of them that are empty; how many went.
+pub fn collect_namespaces(store: &mut Store) -> usize {
+    let mut count = 0;
+    for namespace in store.list(&NAMESPACES, "") {
+        if text(&namespace, "/status/phase") != "Terminating" {
+            continue;
+        }
+        let name = text(&namespace, "/metadata/name");
+        let mut left = 0;
+        for resource in ALL.into_iter().filter(|resource| resource.namespaced) {
+            for object in store.list(resource, name) {
+                let done = deletion::delete(store, resource, &Key::of(resource, &object), &Options::default());
+                left += usize::from(done.is_ok_and(|outcome| !outcome.gone));
+            }
+        }
+        count += usize::from(left == 0 && store.remove(&Key::of(&NAMESPACES, &namespace)).is_some());
     }
     count
 }

@@ -27,6 +27,7 @@ mod journal;
 mod kubeconfig;
 mod listener;
 mod merge;
+mod podsecurity;
 mod qos;
 pub mod resource;
 mod rooms;
@@ -344,6 +345,14 @@ impl ApiServer {
     /// What the pod collector would do now: pods of nodes that do not exist end at once.
     pub fn collect_unbound_pods(&self) -> usize {
         let count = garbage::collect_unbound(&mut self.shared.state().store);
+        self.shared.notify();
+        count
+    }
+
+    /// What the namespace controller would do now: empties namespaces that were deleted, gracefully, and ends those that
+    /// are empty; how many ended.
+    pub fn collect_namespaces(&self) -> usize {
+        let count = garbage::collect_namespaces(&mut self.shared.state().store);
         self.shared.notify();
         count
     }

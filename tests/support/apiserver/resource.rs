@@ -45,6 +45,7 @@ pub const EVENTS: Resource =
     Resource { short: &["ev"], rules: Rules { create_on_update: true, ..PLAIN }, ..core("events", "Event", true) };
 pub const NAMESPACES: Resource = Resource { short: &["ns"], ..core("namespaces", "Namespace", false) };
 pub const SERVICE_ACCOUNTS: Resource = Resource { short: &["sa"], ..core("serviceaccounts", "ServiceAccount", true) };
+pub const QUOTAS: Resource = Resource { short: &["quota"], ..core("resourcequotas", "ResourceQuota", true) };
 pub const LEASES: Resource = Resource {
     group: "coordination.k8s.io",
     rules: Rules { unconditional: false, create_on_update: true, ..PLAIN },
@@ -67,8 +68,8 @@ pub const ACCESS_REVIEWS: Resource = Resource {
     ..core("subjectaccessreviews", "SubjectAccessReview", false)
 };
 
-pub static ALL: [&Resource; 9] =
-    [&PODS, &NODES, &EVENTS, &NAMESPACES, &SERVICE_ACCOUNTS, &LEASES, &REQUESTS, &CSI_NODES, &ACCESS_REVIEWS];
+pub static ALL: [&Resource; 10] =
+    [&PODS, &NODES, &EVENTS, &NAMESPACES, &SERVICE_ACCOUNTS, &QUOTAS, &LEASES, &REQUESTS, &CSI_NODES, &ACCESS_REVIEWS];
 
 impl Resource {
     pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {

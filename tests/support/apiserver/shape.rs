@@ -5,7 +5,7 @@ use super::resource::Resource;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ResourceQuota, ServiceAccount};
 use k8s_openapi::api::storage::v1::CSINode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +19,7 @@ pub fn normalise(resource: &Resource, object: &Value) -> Result<Value, String> {
         "Event" => through::<Event>(object),
         "Namespace" => through::<Namespace>(object),
         "ServiceAccount" => through::<ServiceAccount>(object),
+        "ResourceQuota" => through::<ResourceQuota>(object),
         "Lease" => through::<Lease>(object),
         "CertificateSigningRequest" => through::<CertificateSigningRequest>(object),
         "CSINode" => through::<CSINode>(object),

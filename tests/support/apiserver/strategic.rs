@@ -52,7 +52,6 @@ const FIELDS: &[(&str, &str, Rule, &str)] = &[
     ("Namespace", "status", Rule::Map, "NamespaceStatus"),
     ("NamespaceStatus", "conditions", Rule::Key("type"), ""),
     ("ServiceAccount", "secrets", Rule::Key("name"), ""),
-    ("ServiceAccount", "imagePullSecrets", Rule::Key("name"), ""),
 ];
 
 const ORDER: &str = "$setElementOrder/";
@@ -116,7 +115,7 @@ fn retain_keys(map: &mut Map<String, Value>, patch: &Map<String, Value>) -> Resu
     };
     let is_kept = |field: &str| kept.iter().any(|k| k == field);
     if patch.iter().any(|(field, value)| !field.starts_with('$') && !value.is_null() && !is_kept(field)) {
-        return Err(Failure::bad_request("invalid patch format of retainKeys"));
+        return Err(Failure::new(422, "Invalid", "patch content doesn't match retainKeys list"));
     }
     map.retain(|field, _| is_kept(field));
     Ok(())
