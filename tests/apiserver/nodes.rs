@@ -4,6 +4,7 @@ use crate::apiserver::{ADMIN, ApiServer, BOOTSTRAP};
 use crate::client::{Client, Reply};
 use crate::watching::pod;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
@@ -111,7 +112,7 @@ fn a_mirror_has_one_owner_and_names_nothing() {
     let server = ApiServer::start();
     let (mut node, _) = node_and_admin(&server);
     let early = node.post(PODS, &mirror("a", &json!({ "metadata": { "uid": "u" } }))).code(404);
-    assert_eq!(early.message(), "nodes \"n\" not found");
+    assert_eq!(early.message(), "node \"n\" not found");
     let made = node.post("/api/v1/nodes", &json!({ "metadata": { "name": "n" } })).code(201).body;
     let uid = made["metadata"]["uid"].as_str().unwrap();
     type Edit = fn(&mut Value);
@@ -350,4 +351,20 @@ fn a_mirror_is_refused_by_its_namespace() {
     admin.delete("/api/v1/namespaces/base/pods/a", &now).code(200);
     assert_eq!(server.collect_namespaces(), 1);
     admin.get("/api/v1/namespaces/base").code(404);
+}
+
+#[test]
+fn what_is_new_is_seen_late_where_caches_are_asked() {
+    let server = ApiServer::start();
+    let (mut node, _) = node_and_admin(&server);
+    server.set_cache_lag(Duration::from_secs(3600));
+    let made = node.post("/api/v1/nodes", &json!({ "metadata": { "name": "n" } })).code(201).body;
+    node.get("/api/v1/nodes/n").code(200);
+    assert_eq!(node.post(PODS, &mirror("a", &made)).code(404).message(), "node \"n\" not found");
+    server.set_cache_lag(Duration::ZERO);
+    node.post(PODS, &mirror("a", &made)).code(201);
+    server.set_cache_lag(Duration::from_secs(3600));
+    node.get(&format!("{PODS}/a")).code(403);
+    assert_eq!(node.delete(&format!("{PODS}/a"), &Value::Null).code(404).message(), "pod \"a\" not found");
+    node.patch(&format!("{PODS}/a/status"), &json!({ "status": { "phase": "Running" } })).code(200);
 }

@@ -105,7 +105,7 @@ fn bookmarks_come_when_asked_for_and_before_the_end() {
     let server = ApiServer::start();
     let path = |marks| {
         format!(
-            "/api/v1/pods?watch=1&timeoutSeconds=3&allowWatchBookmarks={marks}&resourceVersion={}",
+            "/api/v1/pods?watch=1&timeoutSeconds=5&allowWatchBookmarks={marks}&resourceVersion={}",
             server.version()
         )
     };

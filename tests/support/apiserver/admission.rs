@@ -152,7 +152,7 @@ fn node_creates_pod(store: &Store, node: &str, pod: &Value) -> Result<(), Failur
     if owner["blockOwnerDeletion"] == true {
         return refuse(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
     }
-    let stored = store.get(&Key::new(&NODES, "", node)).ok_or_else(|| Failure::not_found(&NODES, node))?;
+    let stored = store.cached(&Key::new(&NODES, "", node)).ok_or_else(|| Failure::not_cached(&NODES, node))?;
     let (given, real) = (text(owner, "/uid"), text(&stored, "/metadata/uid"));
     if given != real {
         return refuse(format!("node {node} UID mismatch: expected {given} got {real}"));
@@ -216,8 +216,11 @@ pub fn on_update(user: &User, target: &Target, old: &Value, new: &Value) -> Resu
     }
 }
 
-pub fn on_delete(user: &User, target: &Target, object: &Value) -> Result<(), Failure> {
+pub fn on_delete(store: &Store, user: &User, target: &Target, object: &Value) -> Result<(), Failure> {
     let Some(node) = user.node() else { return Ok(()) };
+    if target.resource.kind == "Pod" && store.cached(&Key::of(&PODS, object)).is_none() {
+        return Err(Failure::not_cached(&PODS, &target.name));
+    }
     if target.resource.kind == "Pod" && text(object, "/spec/nodeName") != node {
         let why = format!("node {node:?} can only delete pods with spec.nodeName set to itself");
         return Err(Failure::forbidden(target.resource, &target.name, &why));

@@ -233,7 +233,7 @@ fn patch(state: &mut State, user: &User, target: &Target, request: &Request) -> 
 
 fn delete(state: &mut State, user: &User, target: &Target, request: &Request) -> Result<Value, Failure> {
     let object = find(&state.store, target)?;
-    admission::on_delete(user, target, &object)?;
+    admission::on_delete(&state.store, user, target, &object)?;
     let options = deletion::Options::read(&request.json(), request.query("gracePeriodSeconds"));
     let outcome = deletion::delete(&mut state.store, target.resource, &key(target), &options)?;
     if outcome.gone && target.resource.kind == "Node" && state.collects {

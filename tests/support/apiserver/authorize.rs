@@ -77,7 +77,7 @@ fn node_request(store: &Store, node: &str, target: &Target) -> Result<(), String
 
 /// A pod that is bound to the node. One that is not there is refused in the same words: no relationship is known.
 fn own_pod(store: &Store, node: &str, target: &Target) -> Result<(), String> {
-    let pod = store.get(&Key::new(target.resource, &target.namespace, &target.name));
+    let pod = store.cached(&Key::new(target.resource, &target.namespace, &target.name));
     let known = pod.is_some_and(|pod| text(&pod, "/spec/nodeName") == node);
     if known { Ok(()) } else { Err(format!("no relationship found between node '{node}' and this object")) }
 }

@@ -432,6 +432,12 @@ impl ApiServer {
         self.shared.state().store.compact();
     }
 
+    /// From now on the caches of the Node authorizer and of NodeRestriction learn of new objects this much later: a node
+    /// may not read the pod that it just created, and its Node does not exist for its mirrors.
+    pub fn set_cache_lag(&self, lag: Duration) {
+        self.shared.state().store.lag = lag;
+    }
+
     /// A bookmark to every watch that takes them, now.
     pub fn send_bookmarks(&self) {
         self.shared.state().bookmarks += 1;

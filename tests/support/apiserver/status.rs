@@ -85,6 +85,12 @@ impl Failure {
         Failure::on(resource, name, 404, "NotFound", format!("{} {name:?} not found", resource.qualified()))
     }
 
+    /// As a cache says it, which knows no plural.
+    pub fn not_cached(resource: &Resource, name: &str) -> Failure {
+        let kind = resource.kind.to_lowercase();
+        Failure::new(404, "NotFound", format!("{kind} {name:?} not found")).about(resource.group, &kind, name)
+    }
+
     pub fn already_exists(resource: &Resource, name: &str) -> Failure {
         Failure::on(resource, name, 409, "AlreadyExists", format!("{} {name:?} already exists", resource.qualified()))
     }

@@ -4,6 +4,7 @@ use super::resource::Resource;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub type Object = Arc<Value>;
 
@@ -42,13 +43,23 @@ pub struct Change {
 pub struct Store {
     version: u64,
     objects: BTreeMap<Key, Object>,
+    /// When each was created, for what sees it late.
+    born: BTreeMap<Key, Instant>,
+    /// How far the caches of authorizer and admission are behind.
+    pub lag: Duration,
     log: VecDeque<Change>,
 }
 
 impl Store {
     /// A cluster that has lived for a while: its versions do not begin at one.
     pub fn new() -> Store {
-        Store { version: 200, objects: BTreeMap::new(), log: VecDeque::new() }
+        Store {
+            version: 200,
+            objects: BTreeMap::new(),
+            born: BTreeMap::new(),
+            lag: Duration::ZERO,
+            log: VecDeque::new(),
+        }
     }
 
     pub fn version(&self) -> u64 {
@@ -62,6 +73,12 @@ impl Store {
 
     pub fn get(&self, key: &Key) -> Option<Object> {
         self.objects.get(key).cloned()
+    }
+
+    /// As the Node authorizer and NodeRestriction know it: from caches that learn of new objects a moment later.
+    pub fn cached(&self, key: &Key) -> Option<Object> {
+        self.get(key)
+            .filter(|_| self.lag.is_zero() || self.born.get(key).is_some_and(|born| born.elapsed() >= self.lag))
     }
 
     /// All of a resource, in the order of namespaces and names; of one namespace where it is given.
@@ -78,6 +95,7 @@ impl Store {
         set_version(&mut object, self.version);
         let after = Arc::new(object);
         let plural = key.plural;
+        self.born.entry(key.clone()).or_insert_with(Instant::now);
         let before = self.objects.insert(key, after.clone());
         self.push(Change { version: self.version, plural, before, after: Some(after.clone()) });
         after
@@ -86,6 +104,7 @@ impl Store {
     /// Removes; what was removed, under the version of its removal.
     pub fn remove(&mut self, key: &Key) -> Option<Object> {
         let before = self.objects.remove(key)?;
+        self.born.remove(key);
         self.version += 1;
         let mut last = (*before).clone();
         set_version(&mut last, self.version);
