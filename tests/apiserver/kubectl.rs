@@ -114,7 +114,7 @@ fn each(test: impl Fn(&ApiServer, &Kubectl)) {
 
 #[test]
 fn get_shows_tables() {
-    each(|_, kubectl| {
+    each(|server, kubectl| {
         let table = kubectl.table(&["get", "pods", "-o", "wide", "-n", "default"]);
         assert_eq!(
             table[0],
@@ -122,6 +122,7 @@ fn get_shows_tables() {
         );
         let row = |name: &str| table.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("{name}: {table:?}"));
         let states: Vec<String> = table[1..].iter().map(|row| format!("{} {} {}", row[0], row[1], row[2])).collect();
+        assert_eq!(states.len(), server.list(&crate::apiserver::resource::PODS).len());
         assert_eq!(
             states,
             [

@@ -34,6 +34,10 @@ fn a_stranger_is_nobody() {
         let reply = Client::new(&server, token).get(PODS).code(401);
         assert_eq!((reply.message(), &reply.body["reason"]), ("Unauthorized", &json!("Unauthorized")));
     }
+    let token = server.node_token("n");
+    Client::new(&server, &token).get("/api/v1/nodes/n").code(404);
+    server.remove_token(&token);
+    Client::new(&server, &token).get("/api/v1/nodes/n").code(401);
     assert_eq!(Client::new(&server, "").get("/healthz").code(200).text, "ok");
     refused(
         Client::new(&server, BOOTSTRAP).get("/api/v1/nodes/n"),
@@ -350,6 +354,7 @@ fn a_mirror_is_refused_by_its_namespace() {
     let now = json!({ "gracePeriodSeconds": 0 });
     admin.delete("/api/v1/namespaces/base/pods/a", &now).code(200);
     assert_eq!(server.collect_namespaces(), 1);
+    assert!(server.remove_namespace("strict") && !server.remove_namespace("strict"));
     admin.get("/api/v1/namespaces/base").code(404);
 }
 

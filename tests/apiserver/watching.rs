@@ -120,6 +120,9 @@ fn bookmarks_come_when_asked_for_and_before_the_end() {
     assert_eq!(mark["object"]["metadata"]["resourceVersion"], newest, "also where only other things changed");
     assert_eq!([with.line(), with.line()], ["BOOKMARK -", "end"]);
     assert_eq!(without.line(), "end");
+    server.set_bookmark_interval(std::time::Duration::from_millis(300));
+    let mut often = Client::new(&server, ADMIN).watch(&path("true"));
+    assert_eq!([often.line(), often.line()], ["BOOKMARK -", "BOOKMARK -"]);
 }
 
 #[test]

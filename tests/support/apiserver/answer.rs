@@ -4,8 +4,8 @@
 use super::identity::User;
 use super::resource::REQUESTS;
 use super::route::{self, Target, Verb};
-use super::shape::{self, items, text};
-use super::status::Failure;
+use super::shape::{self, text};
+use super::status::{Failure, Problem};
 use super::store::{Key, Object, Store};
 use super::table::Columns;
 use super::watch::{self, Plan};
@@ -65,8 +65,7 @@ pub fn answer(state: &mut State, request: &Request, user: Option<&User>) -> Resu
 
 fn body_of(request: &Request) -> Result<Value, Failure> {
     if !matches!(request.media_type(), "application/json" | "") {
-        let accepted = ["application/json"];
-        return Err(Failure::unsupported_media(request.media_type(), &accepted));
+        return Err(Failure::unsupported_media(&["application/json"]));
     }
     serde_json::from_slice(&request.body).map_err(|e| Failure::bad_request(format!("couldn't get version/kind: {e}")))
 }
@@ -175,18 +174,13 @@ fn update(state: &mut State, user: &User, target: &Target, body: Value) -> Resul
     }
     let version = text(&new, "/metadata/resourceVersion");
     if version.is_empty() && !rules.unconditional {
-        let why = "must be specified for an update";
-        let problem = strategy_problem(why);
+        let problem = Problem::invalid("metadata.resourceVersion", "0x0", "must be specified for an update");
         return Err(Failure::invalid(target.resource, &target.name, &[problem]));
     }
     if !version.is_empty() && version != text(&old, "/metadata/resourceVersion") {
         return Err(Failure::stale(target.resource, &target.name));
     }
     store_update(state, user, target, &old, new).map(|body| Answer::Json { code: 200, body })
-}
-
-fn strategy_problem(why: &str) -> super::status::Problem {
-    super::status::Problem::invalid("metadata.resourceVersion", "0x0", why)
 }
 
 fn other_uid(target: &Target, wanted: &str, found: &str) -> Failure {
@@ -215,9 +209,9 @@ fn patch(state: &mut State, user: &User, target: &Target, request: &Request) -> 
     match request.media_type() {
         "application/merge-patch+json" => merge::apply(&mut new, &patch),
         "application/strategic-merge-patch+json" => strategic::apply(target.resource.kind, &mut new, &patch)?,
-        other => {
+        _ => {
             let accepted = ["application/merge-patch+json", "application/strategic-merge-patch+json"];
-            return Err(Failure::unsupported_media(other, &accepted));
+            return Err(Failure::unsupported_media(&accepted));
         }
     }
     let new = typed(target, new).map_err(|failure| {
@@ -256,6 +250,5 @@ pub fn seed(store: &mut Store, object: &Value) -> Object {
     let mut object = shape::normalise(resource, object).expect("an object of its type");
     shape::default(&mut object["metadata"], "uid", super::fresh::uid().into());
     shape::default(&mut object["metadata"], "creationTimestamp", date::now().into());
-    debug_assert!(items(&object, "items").is_empty(), "an object, not a list");
     store.put(Key::of(resource, &object), object)
 }

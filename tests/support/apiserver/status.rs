@@ -72,12 +72,11 @@ impl Failure {
         failure
     }
 
-    pub fn unsupported_media(given: &str, accepted: &[&str]) -> Failure {
+    pub fn unsupported_media(accepted: &[&str]) -> Failure {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {}",
             accepted.join(", ")
         );
-        let _ = given;
         Failure::new(415, "UnsupportedMediaType", message)
     }
 
@@ -129,7 +128,7 @@ impl Failure {
         Failure::conflict(resource, name, &why)
     }
 
-    /// Refused by admission. `resource` may carry a subresource only in authorization's words, not here.
+    /// Refused, by the authorizer or by admission.
     pub fn forbidden(resource: &Resource, name: &str, why: &str) -> Failure {
         let qualified = resource.qualified();
         let message = if name.is_empty() {
@@ -140,7 +139,7 @@ impl Failure {
         Failure::on(resource, name, 403, "Forbidden", message)
     }
 
-    /// One field after the other, as validation reports them: the field, the cause's reason, its text.
+    /// One problem alone, or all of them in brackets, as validation reports them.
     pub fn invalid(resource: &Resource, name: &str, problems: &[Problem]) -> Failure {
         let kind = if resource.group.is_empty() {
             resource.kind.to_owned()

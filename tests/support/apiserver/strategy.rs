@@ -2,7 +2,6 @@
 //! validation that a node agent can run into.
 
 use super::identity::User;
-use super::resource::{NODES, PODS, REQUESTS, Resource};
 use super::route::Target;
 use super::shape::{default, each, items, text};
 use super::status::{Failure, Problem};
@@ -50,7 +49,6 @@ pub fn for_create(target: &Target, user: &User, mut object: Value) -> Result<Val
         "Pod" => prepare_pod(&mut object),
         "CertificateSigningRequest" => prepare_request(user, &mut object),
         "Namespace" => object["status"] = json!({ "phase": "Active" }),
-        "ServiceAccount" | "Lease" | "CSINode" => {}
         _ => {}
     }
     let problems = match resource.kind {
@@ -284,9 +282,4 @@ fn node_update_problems(old: &Value, new: &Value) -> Vec<Problem> {
         }
     }
     problems
-}
-
-/// Whether a status is stored by a PUT or PATCH of the main endpoint's sibling.
-pub fn has_status(resource: &Resource) -> bool {
-    [PODS.plural, NODES.plural, REQUESTS.plural].contains(&resource.plural)
 }
