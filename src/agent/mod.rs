@@ -15,6 +15,8 @@ pub mod worker;
 mod addresses;
 mod adopt;
 mod answers;
+mod api;
+mod cluster;
 mod crew;
 mod execute;
 mod exits;

@@ -1,8 +1,10 @@
 //! What a worker's job came to, as one closed enum: taken up by the loop in its next turn.
 
+use super::api::Watched;
 use super::preloads::PreloadReport;
 use super::start::PreparedStart;
 use super::worker::Finding;
+use crate::cluster::fact::Fact;
 use crate::manifest::decode::{DecodeFailure, Decoded};
 use crate::manifest::scan::ScanResult;
 use crate::manifest::table::Ticket;
@@ -44,6 +46,9 @@ pub enum Outcome {
         stamp: Stamp,
         news: bool,
     },
+    /// What the API server said.
+    Cluster(Box<Fact>),
+    Watched(Box<Watched>),
     /// The job answered its asker itself, or there is nothing to say.
     Nothing,
 }
@@ -60,7 +65,9 @@ impl Finding for Outcome {
             | Outcome::StartPrepared(_)
             | Outcome::Decoded(_)
             | Outcome::Preloaded(_)
-            | Outcome::ImageMissing { .. } => true,
+            | Outcome::ImageMissing { .. }
+            | Outcome::Cluster(_)
+            | Outcome::Watched(_) => true,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! worker. Level-triggered: an event only says "look again", and what is lost is found by the next rescan.
 
 use super::addresses::Addresses;
+use super::cluster::ClusterLink;
 use super::journal;
 use super::manifests::Manifests;
 use super::monitors::MonitorSet;
@@ -112,6 +113,8 @@ pub struct Agent {
     pub(super) leaving: Option<Leaving>,
     /// How the files stood that pods are given from (hosts, resolv.conf).
     pub(super) node_files: Option<Stamp>,
+    /// `None`: this node stands alone.
+    pub(super) cluster: Option<ClusterLink>,
     pub(super) started: Mono,
     pub(super) ready_said: bool,
     pub(super) last_rescan: Mono,
@@ -148,6 +151,7 @@ impl Agent {
             }
             self.look_at_clock(now);
             wake_at = self.settle(now);
+            wake_at = [wake_at, self.serve_cluster(now)].into_iter().flatten().min();
             self.answer_queries(now);
             if self.is_done(now) {
                 return Ok(());
@@ -169,17 +173,23 @@ impl Agent {
     /// Applies what is known and carries out what follows from it; the instant at which to look again.
     fn settle(&mut self, now: Now) -> Option<Mono> {
         let mut wake_at = None;
+        let mut changed = false;
         for _ in 0..ROUNDS_MAX {
             for event in std::mem::take(&mut self.facts) {
                 if let Some((level, text)) = journal::line(&event, &self.core) {
                     log::log!(level, "{text}");
                 }
                 apply(&mut self.core, event, now);
+                changed = true;
             }
             let plan = reconcile(&mut self.core, now);
             wake_at = plan.wake_at;
+            changed |= !plan.actions.is_empty();
             for action in plan.actions {
                 self.execute(action, now);
+            }
+            if let (true, Some(link)) = (changed, &mut self.cluster) {
+                link.touch();
             }
             if self.facts.is_empty() {
                 return wake_at;
@@ -300,6 +310,8 @@ impl Agent {
             Outcome::ImageMissing { uid, container, problem } => self.image_missing(uid, container, problem),
             Outcome::NodeAddress { address, .. } => self.take_node_address(address),
             Outcome::NodeFiles { stamp, .. } => self.take_node_files(stamp, now),
+            Outcome::Cluster(fact) => self.take_cluster_fact(*fact, now),
+            Outcome::Watched(watched) => self.take_watched(*watched, now),
             Outcome::Nothing => {}
         }
     }

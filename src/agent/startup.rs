@@ -2,6 +2,7 @@
 
 use super::addresses::{self, Addresses};
 use super::adopt::{self, Adoption};
+use super::cluster::ClusterLink;
 use super::manifests::Manifests;
 use super::monitors::MonitorSet;
 use super::node::{self, Node};
@@ -12,6 +13,7 @@ use super::preloads::Preloads;
 use super::run::{Agent, Token};
 use super::worker::Workers;
 use super::{logger, records};
+use crate::apiserver::ClientError;
 use crate::config::Config;
 use crate::config::value::Network;
 use crate::error::chain;
@@ -60,6 +62,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Api(#[from] ClientError),
     #[error("cannot wait for the stop-pods that holds {path}")]
     StopMarker { path: PathBuf, source: io::Error },
 }
@@ -75,6 +79,7 @@ impl StartError {
             | StartError::Net(_)
             | StartError::Store(_)
             | StartError::Server(_)
+            | StartError::Api(_)
             | StartError::StopMarker { .. } => None,
         }
     }
@@ -184,6 +189,7 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
         notifier: Notifier::from_env(),
         leaving: None,
         node_files: None,
+        cluster: node.config.kubeconfig.as_deref().map(ClusterLink::new).transpose()?,
         ownership,
         started: now.mono,
         ready_said: false,

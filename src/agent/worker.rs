@@ -33,6 +33,10 @@ pub enum Lane {
     NodeFiles,
     /// The pod network as a whole.
     Network,
+    /// Requests to the API server.
+    Api,
+    /// What it is watched for.
+    ApiWatch,
     /// Clients' questions that need the disk.
     Queries,
     /// Durable records of a pod: written behind everything else, so that no start ever waits for a sync.

@@ -138,6 +138,9 @@ impl Cluster {
             memory.sent = Some(Sent { uid: seen.uid.clone(), ours: shown.status.clone(), accepted: theirs });
             return Step::Nothing;
         };
+        if memory.status_is_invalid {
+            return Step::Do(Request::DeletePod { key: key.clone(), uid: seen.uid.clone() });
+        }
         match memory.patched_at.map(|at| at + PATCH_GAP).filter(|at| *at > now.mono) {
             Some(at) => Step::Later(at),
             None => Step::Do(Request::PatchPodStatus { key: key.clone(), patch }),

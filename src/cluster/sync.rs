@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A request that was refused for what it asks is tried again after this, each time twice as late.
-const REFUSED_FIRST: Duration = Duration::from_secs(10);
+const REFUSED_FIRST: Duration = Duration::from_secs(1);
 const REFUSED_MAX: Duration = Duration::from_secs(300);
 /// Between the end of a watch and the next; one that fails sooner than this says that the server is away.
 const WATCH_SHORT: Duration = Duration::from_secs(1);
@@ -57,6 +57,8 @@ pub(super) struct Memory {
     pub sent: Option<Sent>,
     pub patched_at: Option<Mono>,
     pub refused: Option<Refused>,
+    /// The server refuses the status as a successor of the one that it has.
+    pub status_is_invalid: bool,
 }
 
 /// A status as it was sent and as the server took it: it may know fewer fields.
@@ -152,8 +154,12 @@ impl Cluster {
 
     /// An older version than the one that is known comes late, and is no news.
     fn see(&mut self, pod: Seen) {
-        let known = self.seen.get(&pod.key).map_or(0, |known| known.version);
-        if pod.version == 0 || pod.version >= known {
+        let known = self.seen.get(&pod.key);
+        if known.is_some_and(|known| known.uid != pod.uid) {
+            // What was remembered is of another pod.
+            self.mirrors.remove(&pod.key);
+        }
+        if pod.version == 0 || known.is_none_or(|known| pod.version >= known.version) {
             self.seen.insert(pod.key.clone(), pod);
         }
     }
@@ -211,6 +217,15 @@ impl Cluster {
                 RefusalKind::NotFound | RefusalKind::Conflict => {
                     self.lose(key, patch["metadata"]["uid"].as_str().unwrap_or_default());
                     self.watch.stale = true;
+                }
+                // Another pod's UID is called immutable; a container may not come back under `Never`. The list, then a
+                // new mirror, are the way on.
+                RefusalKind::Invalid => {
+                    self.watch.stale = true;
+                    self.refuse(request, &refusal, now);
+                    if let Some(memory) = self.mirrors.get_mut(key) {
+                        memory.status_is_invalid = true;
+                    }
                 }
                 _ => self.refuse(request, &refusal, now),
             },

@@ -297,7 +297,7 @@ fn a_mirror_that_is_refused_is_told_once_and_retried_slowly() {
     desk.settle();
     desk.refusing = Some((RefusalKind::NotFound, "namespaces \"x\" not found"));
     desk.show(&[shown("web", "h1", "Running")]);
-    for wait in [10, 20, 40, 80, 160, 300, 300] {
+    for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
         assert_eq!(desk.settle(), ["create web"]);
         assert_eq!(desk.wake_at, Some(desk.now.mono + Duration::from_secs(wait)));
         desk.pass(Duration::from_secs(wait));

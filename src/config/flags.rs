@@ -82,6 +82,7 @@ fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, name: &str) -> Op
 fn settings(matches: &ArgMatches) -> Settings {
     Settings {
         manifest_path: one::<Option<PathBuf>>(matches, "pod-manifest-path").flatten(),
+        kubeconfig: one::<Option<PathBuf>>(matches, "kubeconfig"),
         hostname_override: one::<Option<NodeName>>(matches, "hostname-override").flatten(),
         node_ip: one::<Option<IpAddr>>(matches, "node-ip").flatten(),
         root_dir: one(matches, "root-dir"),
@@ -171,6 +172,7 @@ fn path_flags() -> Vec<Arg> {
         flag("pod-manifest-path", "DIR", maybe_path, "Directory of the manifests, or one manifest")
             .default_value_text("/etc/kubernetes/manifests"),
         flag("config", "FILE", value::path, "KubeletConfiguration (kubelet.config.k8s.io/v1beta1); flags win"),
+        flag("kubeconfig", "FILE", maybe_path, "API server that is shown mirror pods; none: standalone"),
         flag("root-dir", "DIR", value::path, "Images, volumes and durable state").default_value_text("/var/lib/pinlet"),
         flag("run-dir", "DIR", value::path, "Socket and records of this boot").default_value_text("/run/pinlet"),
         flag("pod-logs-dir", "DIR", value::path, "Container logs").default_value_text("/var/log/pods"),

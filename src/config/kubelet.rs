@@ -212,7 +212,6 @@ pub const LATER_VALUE_FLAGS: &[&str] = &[
     "image-credential-provider-bin-dir",
     "image-credential-provider-config",
     "image-keep-blobs",
-    "kubeconfig",
     "manifest-url",
     "manifest-url-header",
     "node-labels",

@@ -37,6 +37,8 @@ const CFS_PERIOD: Duration = Duration::from_millis(100);
 pub struct Config {
     /// A directory, or a single file.
     pub manifest_path: PathBuf,
+    /// `None`: this node stands alone.
+    pub kubeconfig: Option<PathBuf>,
     pub hostname_override: Option<NodeName>,
     pub node_ip: Option<IpAddr>,
     pub root_dir: PathBuf,
@@ -94,6 +96,7 @@ impl Config {
         let root_dir = settings.root_dir.unwrap_or_else(|| path("/var/lib/pinlet"));
         Config {
             manifest_path: settings.manifest_path.unwrap_or_else(|| path(MANIFEST_PATH)),
+            kubeconfig: settings.kubeconfig.unwrap_or_default(),
             hostname_override: settings.hostname_override,
             node_ip: settings.node_ip,
             run_dir: settings.run_dir.unwrap_or_else(|| path("/run/pinlet")),

@@ -10,6 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     pub manifest_path: Option<PathBuf>,
+    /// The inner `None` is the empty path: no API server.
+    pub kubeconfig: Option<Option<PathBuf>>,
     pub hostname_override: Option<NodeName>,
     pub node_ip: Option<IpAddr>,
     pub root_dir: Option<PathBuf>,
@@ -46,6 +48,7 @@ impl Settings {
     pub fn or(self, weaker: Settings) -> Settings {
         Settings {
             manifest_path: self.manifest_path.or(weaker.manifest_path),
+            kubeconfig: self.kubeconfig.or(weaker.kubeconfig),
             hostname_override: self.hostname_override.or(weaker.hostname_override),
             node_ip: self.node_ip.or(weaker.node_ip),
             root_dir: self.root_dir.or(weaker.root_dir),
