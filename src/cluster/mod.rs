@@ -4,6 +4,7 @@
 //! a clock, logs or fails. It never decides what runs: a cluster that is away, or that answers nonsense, reaches no pod.
 
 pub mod fact;
+pub mod node;
 pub mod request;
 pub mod sync;
 
