@@ -13,7 +13,6 @@ pub mod table;
 
 mod admit;
 mod defaults;
-mod names;
 mod quantity;
 mod refuse;
 mod report;

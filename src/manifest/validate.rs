@@ -2,10 +2,10 @@
 //! (`pkg/apis/core/validation/validation.go`). Sees the pod after defaults, with the name that users will see.
 
 use super::admit::DEFAULT_NAMESPACE;
-use super::names;
 use super::quantity::{self, Quantity, QuantityError};
 use super::report::Report;
 use crate::model::id::PodUid;
+use crate::model::names;
 use crate::yaml::{Kind, Part, Path};
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HostAlias, HostPathVolumeSource, Pod, PodSpec,

@@ -6,6 +6,7 @@
 pub mod duration;
 pub mod id;
 pub mod image;
+pub mod names;
 pub mod node;
 pub mod observed;
 pub mod pod;

@@ -1,7 +1,7 @@
 //! Kubernetes' rules for names, with its own words for what breaks them (apimachinery: `util/validation`).
 
 const LABEL_MAX: usize = 63;
-pub(super) const SUBDOMAIN_MAX: usize = 253;
+pub const SUBDOMAIN_MAX: usize = 253;
 const PORT_NAME_MAX: usize = 15;
 
 const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must \
@@ -27,7 +27,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// DNS-1123 label: namespaces, containers, volumes, host names.
-pub(super) fn label(text: &str) -> Vec<String> {
+pub fn label(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > LABEL_MAX {
         faults.push(too_long(LABEL_MAX));
@@ -40,7 +40,7 @@ pub(super) fn label(text: &str) -> Vec<String> {
 }
 
 /// DNS-1123 subdomain: pod names.
-pub(super) fn subdomain(text: &str) -> Vec<String> {
+pub fn subdomain(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > SUBDOMAIN_MAX {
         faults.push(too_long(SUBDOMAIN_MAX));
@@ -58,7 +58,7 @@ fn is_qualified_part(text: &str) -> bool {
 }
 
 /// `[prefix/]name`: keys of labels and annotations, names of resources.
-pub(super) fn qualified(text: &str) -> Vec<String> {
+pub fn qualified(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let parts: Vec<&str> = text.split('/').collect();
     let name = match parts[..] {
@@ -87,7 +87,7 @@ pub(super) fn qualified(text: &str) -> Vec<String> {
     faults
 }
 
-pub(super) fn label_value(text: &str) -> Vec<String> {
+pub fn label_value(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > LABEL_MAX {
         faults.push(too_long(LABEL_MAX));
@@ -98,7 +98,7 @@ pub(super) fn label_value(text: &str) -> Vec<String> {
     faults
 }
 
-pub(super) fn port_name(text: &str) -> Vec<String> {
+pub fn port_name(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     if text.len() > PORT_NAME_MAX {
         faults.push(too_long(PORT_NAME_MAX));
@@ -119,7 +119,7 @@ pub(super) fn port_name(text: &str) -> Vec<String> {
 }
 
 /// Names that are not empty only: what an empty one lacks is said elsewhere.
-pub(super) fn env_var(text: &str) -> Option<&'static str> {
+pub fn env_var(text: &str) -> Option<&'static str> {
     let clean = text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=');
     (!clean)
         .then_some("a valid environment variable name must consist only of printable ASCII characters other than '='")
