@@ -5,6 +5,7 @@
 
 use super::ConfigError;
 use super::kubelet::{IGNORED_KEYS, LATER_KEYS, LATER_UNLESS_ZERO_KEYS};
+use super::node::file as node_keys;
 use super::seed::{Checked, Number, Text};
 use super::settings::Settings;
 use super::value;
@@ -46,7 +47,7 @@ const HONOURED_KEYS: &[&str] = &[
 ];
 
 static ALL_KEYS: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| [HONOURED_KEYS, LATER_KEYS, LATER_UNLESS_ZERO_KEYS, IGNORED_KEYS].concat());
+    LazyLock::new(|| [HONOURED_KEYS, node_keys::KEYS, LATER_KEYS, LATER_UNLESS_ZERO_KEYS, IGNORED_KEYS].concat());
 
 /// What the file says, and what it says in vain.
 #[derive(Debug)]
@@ -126,6 +127,13 @@ impl<'de> Visitor<'de> for Keys {
                 "staticPodURL" => {
                     found.static_pod_url = map.next_value::<Option<String>>()?.is_some_and(|url| !url.is_empty())
                 }
+                "evictionHard" => {
+                    let thresholds = map.next_value::<Option<node_keys::Thresholds>>()?;
+                    found.settings.node.hard_eviction = thresholds.map(|thresholds| thresholds.0);
+                    // It lowers what the Node says pods may have; nothing is evicted yet.
+                    found.later.extend(found.settings.node.hard_eviction.map(|_| key));
+                }
+                name if node_keys::KEYS.contains(&name) => node_keys::honour(name, &mut map, &mut found.settings.node)?,
                 name if HONOURED_KEYS.contains(&name) => honour(name, &mut map, &mut found.settings)?,
                 name if LATER_UNLESS_ZERO_KEYS.contains(&name) => {
                     if map.next_value::<Option<i64>>()?.is_some_and(|number| number != 0) {
@@ -273,6 +281,26 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_the_node_become_its_settings() {
+        let loaded = decode_body(
+            "registerNode: false\nproviderID: metal://7\nnodeStatusMaxImages: -1\nnodeLeaseDurationSeconds: 20\n\
+             nodeStatusUpdateFrequency: 15s\nnodeStatusReportFrequency: 1m\nsystemReserved: {cpu: 200m, pid: '100'}\n\
+             kubeReserved: {memory: 1Gi}\nevictionHard: {memory.available: 5%}\nregisterWithTaints:\n\
+             - {key: site, value: edge, effect: NoSchedule}\n- {key: b, effect: NoExecute}\n",
+        )
+        .expect("valid");
+        assert_eq!(loaded.warnings, ["/etc/k/config.yaml: not built yet: evictionHard"]);
+        let node = loaded.settings.node.merged();
+        assert_eq!((node.register, node.provider_id.as_str(), node.max_images), (false, "metal://7", None));
+        assert_eq!(node.lease_duration, Duration::from_secs(20));
+        assert_eq!((node.update_every, node.report_every), (Duration::from_secs(15), Duration::from_secs(60)));
+        assert_eq!((node.system_reserved.cpu_millis, node.kube_reserved.memory_bytes), (200, 1 << 30));
+        assert_eq!((node.taints.len(), node.taints[1].key.as_str(), node.taints[0].value.as_str()), (2, "b", "edge"));
+        let memory = node.hard_eviction.memory_available.map(|threshold| threshold.of(1000));
+        assert_eq!((memory, node.hard_eviction.nodefs_available), (Some(50), None));
+    }
+
+    #[test]
     fn zero_null_and_empty_are_as_silent_as_for_the_kubelet() {
         let body = "staticPodPath: ''\nfileCheckFrequency: 0s\nmaxPods: 0\ncontainerLogMaxSize: ''\npodCIDR: ''\n\
                     clusterDNS: null\nport: 0\nreadOnlyPort: 0\nevictionHard: null\nstaticPodURL: ''\n";
@@ -309,6 +337,24 @@ mod tests {
             ),
             ("crashLoopBackOff: {max: 1s}\n", "/etc/k/config.yaml:3:20: crashLoopBackOff.max: unknown field"),
             ("maxPods: 1\nmaxPods: 2\n", "/etc/k/config.yaml:4:1: maxPods: "),
+            ("nodeStatusMaxImages: -2\n", "/etc/k/config.yaml:3:22: nodeStatusMaxImages: -2 must be -1 or greater"),
+            (
+                "nodeLeaseDurationSeconds: -1\n",
+                "/etc/k/config.yaml:3:27: nodeLeaseDurationSeconds: must be greater than 0",
+            ),
+            (
+                "systemReserved: {gpu: '1'}\n",
+                "/etc/k/config.yaml:3:17: systemReserved: cannot reserve \"gpu\" resource",
+            ),
+            (
+                "registerWithTaints:\n- {key: a, effect: Never}\n",
+                "/etc/k/config.yaml:4:3: registerWithTaints[0]: invalid taint: a=:Never, invalid taint effect: Never, ",
+            ),
+            (
+                "registerWithTaints: [{key: a, effect: NoExecute, timeAdded: '2026-01-01T00:00:00Z'}]\n",
+                "/etc/k/config.yaml:3:22: registerWithTaints[0]: taint.TimeAdded is not nil",
+            ),
+            ("evictionHard: {memory.free: 1Mi}\n", "/etc/k/config.yaml:3:15: evictionHard: unknown eviction signal"),
             ("cpuCFSQuota: 7\n", "/etc/k/config.yaml:3:14: cpuCFSQuota: "),
         ] {
             let error = decode_body(body).expect_err(body);

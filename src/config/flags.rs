@@ -5,12 +5,16 @@ use super::ConfigError;
 use super::kubelet::{
     IGNORED_SWITCH_FLAGS, IGNORED_VALUE_FLAGS, LATER_SWITCH_FLAGS, LATER_UNLESS_ZERO, LATER_VALUE_FLAGS,
 };
+use super::node::NodeSettings;
+use super::node::value as node_value;
 use super::settings::Settings;
 use super::value::{self, Cidr, FieldValidation};
 use crate::model::id::NodeName;
+use crate::model::node::{NodeTaint, Reserved};
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -111,6 +115,24 @@ fn settings(matches: &ArgMatches) -> Settings {
         pod_pids_limit: one::<Option<u64>>(matches, "pod-max-pids"),
         cpu_cfs_quota: one(matches, "cpu-cfs-quota"),
         cpu_cfs_quota_period: one::<Duration>(matches, "cpu-cfs-quota-period"),
+        node: node_settings(matches),
+    }
+}
+
+fn node_settings(matches: &ArgMatches) -> NodeSettings {
+    let labels = matches.get_many::<BTreeMap<String, String>>("node-labels");
+    NodeSettings {
+        register: one(matches, "register-node"),
+        labels: labels.map(|maps| maps.flatten().map(|(key, value)| (key.clone(), value.clone())).collect()),
+        taints: one::<Vec<NodeTaint>>(matches, "register-with-taints"),
+        provider_id: one(matches, "provider-id"),
+        max_images: one::<Option<usize>>(matches, "node-status-max-images"),
+        lease_duration: None,
+        update_every: one::<Option<Duration>>(matches, "node-status-update-frequency").flatten(),
+        report_every: None,
+        system_reserved: one::<Reserved>(matches, "system-reserved"),
+        kube_reserved: one::<Reserved>(matches, "kube-reserved"),
+        hard_eviction: None,
     }
 }
 
@@ -156,7 +178,8 @@ fn command() -> Command {
         .after_help("Flags of the kubelet that mean nothing here are accepted with a warning.")
         .args(path_flags())
         .args(network_flags())
-        .args(pod_flags());
+        .args(pod_flags())
+        .args(node_flags());
     for name in IGNORED_VALUE_FLAGS.iter().chain(LATER_VALUE_FLAGS) {
         command = command.arg(hidden_value(name));
     }
@@ -221,6 +244,29 @@ fn pod_flags() -> Vec<Arg> {
         flag("container-log-max-files", "N", files, "Most log files of a container").default_value_text("5"),
         switch("stop-pods-on-exit", "SIGTERM stops the pods first, as stop-pods does"),
         flag("v", "N", clap::value_parser!(u32), "Verbosity of the log").short('v').default_value_text("0"),
+    ]
+}
+
+/// What the Node object shows, where there is an API server.
+fn node_flags() -> Vec<Arg> {
+    let images = |text: &str| integer(text).and_then(node_value::max_images);
+    let reserved = |text: &str| node_value::reserved(&node_value::pairs(text));
+    vec![
+        switch("register-node", "Create the Node object where it is missing (default true)"),
+        flag("node-labels", "K=V,...", node_value::labels, "Labels of the Node").action(ArgAction::Append),
+        flag("register-with-taints", "K=V:EFFECT,...", node_value::taints, "Taints that the Node is created with"),
+        flag("provider-id", "ID", clap::value_parser!(String), "The cloud's or rack's name for this machine"),
+        flag("node-status-max-images", "N", images, "Most images that the Node shows, -1 for all")
+            .default_value_text("50"),
+        flag(
+            "node-status-update-frequency",
+            "DURATION",
+            node_value::frequency,
+            "Time over which changes are collected",
+        )
+        .default_value_text("10s"),
+        flag("system-reserved", "K=V,...", reserved, "What is not for pods, such as cpu=200m,memory=150M"),
+        flag("kube-reserved", "K=V,...", reserved, "The same, for the agent"),
     ]
 }
 
@@ -310,8 +356,8 @@ mod tests {
             assert_eq!((error.to_string(), error.exit_code()), (format!("not built yet: --{name}"), 2));
         }
         assert_eq!(
-            typed(&["--register-node=false"]).map_err(|e| e.to_string()).err(),
-            Some("not built yet: --register-node".to_owned())
+            typed(&["--strict-image-pull"]).map_err(|e| e.to_string()).err(),
+            Some("not built yet: --strict-image-pull".to_owned())
         );
         assert_eq!(
             typed(&["--network", "cni"]).map_err(|e| e.to_string()).err(),
@@ -333,6 +379,42 @@ mod tests {
         .expect("known to the kubelet");
         assert_eq!(typed.warnings.len(), 4, "{:?}", typed.warnings);
         assert!(typed.warnings[0].contains("--cgroup-driver"));
+    }
+
+    #[test]
+    fn the_node_is_described_as_for_a_kubelet_and_wrong_words_are_refused_in_its_words() {
+        let node = set(&[
+            "--register-node=false",
+            "--node-labels=site=edge-7,rack=3",
+            "--node-labels=rack=4",
+            "--register-with-taints=dropped=:NoExecute",
+            "--register-with-taints=site=edge:NoSchedule",
+            "--provider-id=metal://7",
+            "--node-status-max-images=-1",
+            "--node-status-update-frequency=30s",
+            "--system-reserved=cpu=200m,memory=150M",
+            "--kube-reserved=ephemeral-storage=1Gi",
+        ])
+        .node;
+        let labels: Vec<String> = node.labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!((labels, node.register), (vec!["rack=4".to_owned(), "site=edge-7".to_owned()], Some(false)));
+        assert_eq!(node.taints.map(|taints| taints.len()), Some(1));
+        assert_eq!((node.provider_id.as_deref(), node.max_images), (Some("metal://7"), Some(None)));
+        assert_eq!(node.update_every, Some(Duration::from_secs(30)));
+        assert_eq!(node.system_reserved.map(|reserved| reserved.cpu_millis), Some(200));
+        assert_eq!(node.kube_reserved.map(|reserved| reserved.ephemeral_storage_bytes), Some(1 << 30));
+        for (arg, words) in [
+            ("--node-labels=node-role.kubernetes.io/x=", "unknown 'kubernetes.io' or 'k8s.io' labels specified with"),
+            ("--register-with-taints=a=b", "invalid taint spec: a=b"),
+            ("--register-with-taints=a=b:Never", "invalid taint effect: Never, unsupported taint effect"),
+            ("--kube-reserved=gpu=1", "cannot reserve \"gpu\" resource"),
+            ("--node-status-max-images=-2", "-2 must be -1 or greater"),
+        ] {
+            let error = typed(&[arg]).expect_err(arg);
+            let name = arg.split_once('=').expect("a flag").0;
+            assert!(error.to_string().contains(words) && error.to_string().contains(name), "{arg}: {error}");
+            assert_eq!(error.exit_code(), 2);
+        }
     }
 
     #[test]

@@ -76,7 +76,6 @@ pub const IGNORED_VALUE_FLAGS: &[&str] = &[
     "kube-api-burst",
     "kube-api-content-type",
     "kube-api-qps",
-    "kube-reserved",
     "kube-reserved-cgroup",
     "kubelet-cgroups",
     "lock-file",
@@ -101,8 +100,6 @@ pub const IGNORED_VALUE_FLAGS: &[&str] = &[
     "network-plugin",
     "network-plugin-dir",
     "network-plugin-mtu",
-    "node-status-max-images",
-    "node-status-update-frequency",
     "non-masquerade-cidr",
     "oom-score-adj",
     "outofdisk-transition-frequency",
@@ -132,7 +129,6 @@ pub const IGNORED_VALUE_FLAGS: &[&str] = &[
     "sync-frequency",
     "system-cgroups",
     "system-container",
-    "system-reserved",
     "system-reserved-cgroup",
     "tls-cert-file",
     "tls-cipher-suites",
@@ -214,17 +210,14 @@ pub const LATER_VALUE_FLAGS: &[&str] = &[
     "image-keep-blobs",
     "manifest-url",
     "manifest-url-header",
-    "node-labels",
     "port",
-    "provider-id",
     "read-only-port",
-    "register-with-taints",
     "registries-conf",
     "registry-config-dir",
 ];
 
 /// Switches of a later stage.
-pub const LATER_SWITCH_FLAGS: &[&str] = &["register-node", "strict-image-pull"];
+pub const LATER_SWITCH_FLAGS: &[&str] = &["strict-image-pull"];
 
 /// Of the flags above: 0 turns the thing off, which it is.
 pub const LATER_UNLESS_ZERO: &[&str] = &["port", "read-only-port"];
@@ -251,16 +244,8 @@ pub const LATER_KEYS: &[&str] = &[
     "imageMinimumGCAge",
     "kubeAPIBurst",
     "kubeAPIQPS",
-    "kubeReserved",
     "maxParallelImagePulls",
     "mergeDefaultEvictionSettings",
-    "nodeLeaseDurationSeconds",
-    "nodeStatusMaxImages",
-    "nodeStatusReportFrequency",
-    "nodeStatusUpdateFrequency",
-    "providerID",
-    "registerNode",
-    "registerWithTaints",
     "registryBurst",
     "registryPullQPS",
     "rotateCertificates",
@@ -271,7 +256,6 @@ pub const LATER_KEYS: &[&str] = &[
     "shutdownGracePeriodByPodPriority",
     "shutdownGracePeriodCriticalPods",
     "staticPodURLHeader",
-    "systemReserved",
     "tlsCertFile",
     "tlsCipherSuites",
     "tlsCurvePreferences",

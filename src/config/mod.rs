@@ -7,11 +7,13 @@
 pub mod file;
 pub mod flags;
 mod kubelet;
+pub mod node;
 mod seed;
 pub mod settings;
 pub mod value;
 
 use crate::model::id::NodeName;
+use node::NodeConfig;
 use settings::Settings;
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -71,6 +73,8 @@ pub struct Config {
     pub pod_pids_limit: Option<u64>,
     pub cpu_cfs_quota: bool,
     pub cpu_cfs_quota_period: Duration,
+    /// The Node object and its lease.
+    pub node: NodeConfig,
     /// To be logged once, at start.
     pub warnings: Vec<String>,
 }
@@ -124,6 +128,7 @@ impl Config {
             pod_pids_limit: settings.pod_pids_limit.unwrap_or(None),
             cpu_cfs_quota: settings.cpu_cfs_quota.unwrap_or(true),
             cpu_cfs_quota_period: settings.cpu_cfs_quota_period.unwrap_or(CFS_PERIOD),
+            node: settings.node.merged(),
             warnings,
         }
     }

@@ -1,6 +1,7 @@
 //! What one source says: the command line, or the file. Every field may be silent; a value that is there is valid by
 //! itself. [`super::Config`] is what the two make together.
 
+use super::node::NodeSettings;
 use super::value::{Cidr, FieldValidation, Network};
 use crate::model::id::NodeName;
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ pub struct Settings {
     pub pod_pids_limit: Option<Option<u64>>,
     pub cpu_cfs_quota: Option<bool>,
     pub cpu_cfs_quota_period: Option<Duration>,
+    pub node: NodeSettings,
 }
 
 impl Settings {
@@ -76,6 +78,7 @@ impl Settings {
             pod_pids_limit: self.pod_pids_limit.or(weaker.pod_pids_limit),
             cpu_cfs_quota: self.cpu_cfs_quota.or(weaker.cpu_cfs_quota),
             cpu_cfs_quota_period: self.cpu_cfs_quota_period.or(weaker.cpu_cfs_quota_period),
+            node: self.node.or(weaker.node),
         }
     }
 }

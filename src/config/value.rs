@@ -243,7 +243,16 @@ pub fn log_size(text: &str) -> Result<u64, String> {
 }
 
 /// `10Mi`, `1.5G`, `64e3`: rounded up to whole bytes.
-fn quantity(text: &str) -> Result<u64, String> {
+pub fn quantity(text: &str) -> Result<u64, String> {
+    scaled_quantity(text, 1.0)
+}
+
+/// `200m`, `1.5`: in thousandths, rounded up.
+pub fn quantity_millis(text: &str) -> Result<u64, String> {
+    scaled_quantity(text, 1000.0)
+}
+
+fn scaled_quantity(text: &str, scale: f64) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a quantity such as 10Mi");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, suffix) = text.split_at(digits);
@@ -266,7 +275,10 @@ fn quantity(text: &str) -> Result<u64, String> {
             10f64.powi(exponent.parse().map_err(|_| wrong())?)
         }
     };
-    let bytes = (value * factor).ceil();
+    let exact = value * (factor * scale);
+    // 1.1 is no binary fraction: what is that near to a whole number is one.
+    let near = exact.round();
+    let bytes = if (exact - near).abs() < 1e-6 { near } else { exact.ceil() };
     // 2^53: what a float still holds exactly, and far above any disk's worth of logs.
     if bytes.is_finite() && bytes <= 9_007_199_254_740_992.0 {
         Ok(bytes as u64)
