@@ -1,5 +1,6 @@
 //! What becomes known: of this node's pods, and of the API server.
 
+use super::node::{NodeFacts, NodeNews};
 use super::request::{Answer, Refusal, Request};
 use crate::model::id::{PodKey, PodUid};
 use k8s_openapi::api::core::v1;
@@ -24,8 +25,8 @@ pub enum Fact {
     /// All pods of the node, one per namespace/name. One that is being terminated is among them until nothing of it is
     /// left.
     Shown(Vec<Shown>),
-    /// The UID of the Node object; `None` while there is none.
-    NodeUid(Option<String>),
+    /// What the Node object is to say.
+    Node(Box<NodeFacts>),
     Answered {
         request: Box<Request>,
         outcome: Result<Answer, Refusal>,
@@ -65,4 +66,5 @@ pub enum Notice {
         message: String,
     },
     Back,
+    Node(NodeNews),
 }

@@ -46,7 +46,13 @@ impl Cluster {
     /// `node` is the name of this node.
     pub fn plan(&mut self, node: &str, now: Now) -> Plan {
         let mut plan = Plan::default();
+        if let Some(facts) = &self.facts {
+            let due = self.node.plan(facts, now);
+            self.node_requests.extend(due.requests);
+            due.wake_at.into_iter().for_each(|at| wake(&mut plan, at));
+        }
         if let Some(at) = self.reach.wait_to_ask(now.mono) {
+            // Nothing can be asked before.
             plan.wake_at = Some(at);
             return plan;
         }
@@ -66,7 +72,9 @@ impl Cluster {
     }
 
     fn choose(&mut self, node: &str, now: Now, plan: &mut Plan) {
-        let request = if !self.watch.synced || self.watch.stale {
+        let request = if let Some(request) = self.node_requests.pop_front() {
+            Some(Request::Node(request))
+        } else if !self.watch.synced || self.watch.stale {
             match self.watch.retry_at.filter(|at| *at > now.mono) {
                 Some(at) => return wake(plan, at),
                 None => Some(Request::ListPods),
@@ -77,9 +85,9 @@ impl Cluster {
         let Some(request) = request else { return };
         let status = match &request {
             Request::PatchPodStatus { key, .. } => self.shown.get(key).map(|shown| shown.status.clone()),
-            Request::ListPods | Request::CreatePod(_) | Request::DeletePod { .. } => None,
+            Request::Node(_) | Request::ListPods | Request::CreatePod(_) | Request::DeletePod { .. } => None,
         };
-        if request != Request::ListPods {
+        if request.pod().is_some() {
             self.reach.wrote(now.mono);
         }
         self.in_flight = Some(Flight { since: now.mono, status });
@@ -114,7 +122,7 @@ impl Cluster {
             (Some(seen), Some(shown)) if self.is_mirror_of(seen, shown) => self.status_step(key, now),
             (Some(seen), _) => Step::Do(Request::DeletePod { key: key.clone(), uid: seen.uid.clone() }),
             // Without its Node a mirror would be collected as garbage.
-            (None, Some(shown)) => match &self.node_uid {
+            (None, Some(shown)) => match self.node.uid() {
                 Some(uid) => Step::Do(Request::CreatePod(Box::new(mirror(shown, node, uid)))),
                 None => Step::Nothing,
             },
@@ -123,7 +131,7 @@ impl Cluster {
 
     /// kubelet: `IsMirrorPodOf`, and that nobody has deleted it. What a webhook added is not looked at.
     fn is_mirror_of(&self, seen: &Seen, shown: &Shown) -> bool {
-        let owned = self.node_uid.as_ref().is_none_or(|uid| seen.owners.iter().eq([uid]));
+        let owned = self.node.uid().is_none_or(|uid| seen.owners.iter().eq([uid]));
         seen.mirror_of.as_ref() == Some(&shown.hash) && owned && !seen.is_deleted
     }
 

@@ -1,6 +1,8 @@
 //! What is asked of an API server, and how it may refuse. Carried out by the agent's API workers.
 
+use super::node::{NodeAnswer, NodeRequest};
 use crate::model::id::PodKey;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1;
 use serde_json::Value;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use std::time::Duration;
 /// One call. Each may be made twice without harm: an answer that was lost is asked for again.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
+    /// About the Node or its lease.
+    Node(NodeRequest),
     /// All pods that are bound to this node, from the server's cache.
     ListPods,
     CreatePod(Box<v1::Pod>),
@@ -27,7 +31,7 @@ impl Request {
     /// The pod that it is about.
     pub fn pod(&self) -> Option<PodKey> {
         match self {
-            Request::ListPods => None,
+            Request::Node(_) | Request::ListPods => None,
             Request::CreatePod(pod) => Some(key_of(pod)),
             Request::DeletePod { key, .. } | Request::PatchPodStatus { key, .. } => Some(key.clone()),
         }
@@ -42,6 +46,8 @@ pub enum Answer {
         version: String,
     },
     Pod(Box<v1::Pod>),
+    Node(Box<v1::Node>),
+    Lease(Box<Lease>),
     /// Granted, and nothing to be learnt from it.
     Done,
 }
@@ -76,6 +82,21 @@ pub enum RefusalKind {
     /// The version that a watch was to go on from is forgotten.
     Gone,
     Invalid,
+}
+
+impl Refusal {
+    /// What it means to a request about the Node.
+    pub fn of_node(&self) -> NodeAnswer {
+        let message = self.message.clone();
+        match self.kind {
+            RefusalKind::Away => NodeAnswer::Unavailable { message, retry_after: self.retry_after },
+            RefusalKind::NotFound => NodeAnswer::Missing,
+            RefusalKind::Conflict | RefusalKind::AlreadyExists => NodeAnswer::Conflict,
+            RefusalKind::Unauthorized | RefusalKind::Forbidden | RefusalKind::Gone | RefusalKind::Invalid => {
+                NodeAnswer::Refused { message }
+            }
+        }
+    }
 }
 
 impl RefusalKind {

@@ -1,6 +1,7 @@
 //! The state: what the node shows, what the API server was seen to hold, and what became of each request.
 
 use super::fact::{Change, Fact, Notice, Shown};
+use super::node::{NodeAnswer, NodeFacts, NodeRequest, NodeSettings, NodeSync};
 use super::reach::Reach;
 use super::request::{Answer, Refusal, RefusalKind, Request};
 use super::seen::Seen;
@@ -8,7 +9,7 @@ use super::status_patch::owned_part;
 use crate::model::id::PodKey;
 use crate::model::time::{Mono, Now};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A request that was refused for what it asks is tried again after this, each time twice as late.
@@ -21,7 +22,10 @@ const WATCH_SHORT: Duration = Duration::from_secs(1);
 pub struct Cluster {
     pub(super) reach: Reach,
     pub(super) watch: Watch,
-    pub(super) node_uid: Option<String>,
+    pub(super) node: NodeSync,
+    pub(super) facts: Option<Box<NodeFacts>>,
+    /// Planned, and to be sent before anything else.
+    pub(super) node_requests: VecDeque<NodeRequest>,
     pub(super) shown: BTreeMap<PodKey, Shown>,
     pub(super) seen: BTreeMap<PodKey, Seen>,
     pub(super) mirrors: BTreeMap<PodKey, Memory>,
@@ -85,11 +89,13 @@ pub(super) struct Rejection {
 
 impl Cluster {
     /// `dice` is random: nodes that were started together must not act together.
-    pub fn new(dice: u64) -> Cluster {
+    pub fn new(settings: NodeSettings, dice: u64) -> Cluster {
         Cluster {
             reach: Reach::default(),
             watch: Watch::default(),
-            node_uid: None,
+            node: NodeSync::new(settings),
+            facts: None,
+            node_requests: VecDeque::new(),
             shown: BTreeMap::new(),
             seen: BTreeMap::new(),
             mirrors: BTreeMap::new(),
@@ -103,7 +109,7 @@ impl Cluster {
     pub fn apply(&mut self, fact: Fact, now: Now) {
         match fact {
             Fact::Shown(pods) => self.show(pods),
-            Fact::NodeUid(uid) => self.node_uid = uid,
+            Fact::Node(facts) => self.facts = Some(facts),
             Fact::Answered { request, outcome } => self.answered(&request, outcome, now),
             Fact::Watched(changes) => {
                 self.is_back(now);
@@ -115,7 +121,13 @@ impl Cluster {
 
     /// What came to pass since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
+        self.notices.extend(self.node.take_news().into_iter().map(Notice::Node));
         std::mem::take(&mut self.notices)
+    }
+
+    /// The Node and its lease.
+    pub fn node(&self) -> &NodeSync {
+        &self.node
     }
 
     /// Why the pod's mirror is not as it should be.
@@ -188,6 +200,17 @@ impl Cluster {
 
     fn answered(&mut self, request: &Request, outcome: Result<Answer, Refusal>, now: Now) {
         let flight = self.in_flight.take();
+        if let Request::Node(asked) = request {
+            let answer = match &outcome {
+                Ok(Answer::Node(node)) => NodeAnswer::Node(node.clone()),
+                Ok(Answer::Lease(lease)) => NodeAnswer::Lease(lease.clone()),
+                Ok(_) => {
+                    NodeAnswer::Unavailable { message: "the answer fits no request".to_owned(), retry_after: None }
+                }
+                Err(refusal) => refusal.of_node(),
+            };
+            self.node.answer(asked.kind(), answer, now.mono);
+        }
         let refusal = match outcome {
             Ok(answer) => {
                 self.is_back(now);
@@ -200,6 +223,7 @@ impl Cluster {
         }
         self.is_back(now);
         match request {
+            Request::Node(_) => {}
             Request::ListPods => self.watch.retry_at = Some(now.mono + REFUSED_FIRST),
             Request::CreatePod(_) => {
                 // It is there, or another node's: the list tells.
@@ -255,6 +279,7 @@ impl Cluster {
                 }
                 self.see(pod);
             }
+            (Request::Node(_), _) => {}
             // An answer that does not fit: the next list tells what there is.
             _ => self.watch.stale = true,
         }
@@ -277,6 +302,8 @@ impl Cluster {
 
     fn refuse(&mut self, request: &Request, refusal: &Refusal, now: Now) {
         let Some(key) = request.pod() else { return };
+        // The Node may be gone, or another.
+        self.node.look_again(now.mono);
         let memory = self.mirrors.entry(key.clone()).or_default();
         let wait = memory.refused.as_ref().map_or(REFUSED_FIRST, |old| (old.wait * 2).min(REFUSED_MAX));
         let news = memory.refused.as_ref().is_none_or(|old| old.message != refusal.message);

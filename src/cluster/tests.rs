@@ -1,6 +1,8 @@
 //! Tables on the core, and a small server that keeps pods as an API server does and fails as one.
 
 use super::fact::{Change, Fact, Notice, Shown};
+use super::node::tests::fixture;
+use super::node::{NodeRequest, NodeSettings};
 use super::request::{Answer, Refusal, RefusalKind, Request, key_of};
 use super::seen::MIRROR_ANNOTATION;
 use super::{Cluster, Plan};
@@ -12,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const NODE: &str = "n1";
+const NODE: &str = "vm";
 
 struct Desk {
     cluster: Cluster,
@@ -25,6 +27,19 @@ struct Desk {
     /// What every request is refused with.
     refusing: Option<(RefusalKind, &'static str)>,
     wake_at: Option<Mono>,
+    /// The UID of the Node object; `None`: it is not there.
+    node: Option<String>,
+}
+
+fn settings(register: bool) -> NodeSettings {
+    NodeSettings {
+        name: fixture::facts().name,
+        register,
+        lease_duration: Duration::from_secs(40),
+        update_every: Duration::from_secs(10),
+        report_every: Duration::from_secs(300),
+        max_images: Some(50),
+    }
 }
 
 fn key(name: &str) -> PodKey {
@@ -48,7 +63,7 @@ fn shown(name: &str, hash: &str, phase: &str) -> Shown {
 impl Desk {
     fn new() -> Desk {
         let mut desk = Desk {
-            cluster: Cluster::new(7),
+            cluster: Cluster::new(settings(true), 7),
             now: Now { mono: Mono(1_000_000_000_000), wall: Wall(0) },
             pods: BTreeMap::new(),
             version: 1,
@@ -57,9 +72,32 @@ impl Desk {
             notices: Vec::new(),
             refusing: None,
             wake_at: None,
+            node: Some("node-uid".to_owned()),
         };
-        desk.cluster.apply(Fact::NodeUid(Some("node-uid".to_owned())), desk.now);
+        desk.begin(true, 7);
         desk
+    }
+
+    /// An agent that begins.
+    fn begin(&mut self, register: bool, dice: u64) {
+        self.cluster = Cluster::new(settings(register), dice);
+        self.cluster.apply(Fact::Node(Box::new(fixture::facts())), self.now);
+    }
+
+    fn answer_of_node(&mut self, request: &NodeRequest) -> Result<Answer, Refusal> {
+        let missing = Refusal { kind: RefusalKind::NotFound, message: "no".to_owned(), retry_after: None };
+        match request {
+            NodeRequest::CreateNode(_) => self.node = Some(format!("node-uid-{}", self.version)),
+            NodeRequest::GetLease => return Err(missing),
+            NodeRequest::CreateLease(lease) | NodeRequest::UpdateLease(lease) => {
+                return Ok(Answer::Lease(lease.clone()));
+            }
+            NodeRequest::GetNode | NodeRequest::PatchNode(_) | NodeRequest::PatchNodeStatus(_) => {}
+        }
+        let uid = self.node.clone().ok_or(missing)?;
+        let mut node = fixture::registered(&fixture::facts());
+        node.metadata.uid = Some(uid);
+        Ok(Answer::Node(Box::new(node)))
     }
 
     fn show(&mut self, pods: &[Shown]) -> &mut Desk {
@@ -110,6 +148,7 @@ impl Desk {
         }
         let refusal = |kind| Err(Refusal { kind, message: "no".to_owned(), retry_after: None });
         match request {
+            Request::Node(request) => self.answer_of_node(request),
             Request::ListPods => {
                 let pods = self.pods.values().cloned().collect();
                 Ok(Answer::Pods { pods, version: self.version.to_string() })
@@ -152,7 +191,9 @@ impl Desk {
         }
         let asked = request.is_some();
         if let Some(request) = request {
-            self.asked.push(brief(&request));
+            if !matches!(request, Request::Node(_)) {
+                self.asked.push(brief(&request));
+            }
             let outcome = self.answer(&request);
             self.cluster.apply(Fact::Answered { request: Box::new(request), outcome }, self.now);
         }
@@ -177,6 +218,7 @@ impl Desk {
 
 fn brief(request: &Request) -> String {
     match request {
+        Request::Node(_) => "node".to_owned(),
         Request::ListPods => "list".to_owned(),
         Request::CreatePod(pod) => format!("create {}", key_of(pod).name),
         Request::DeletePod { key, .. } => format!("delete {}", key.name),
@@ -211,12 +253,15 @@ fn a_static_pod_gets_its_mirror_and_the_mirror_its_status() {
 #[test]
 fn without_a_node_there_are_no_mirrors_and_a_new_node_gets_new_ones() {
     let mut desk = Desk::new();
-    desk.cluster.apply(Fact::NodeUid(None), desk.now);
+    desk.node = None;
+    desk.begin(false, 7);
     desk.show(&[shown("web", "h1", "Running")]);
     assert_eq!(desk.settle(), ["list", "watch"]);
-    desk.cluster.apply(Fact::NodeUid(Some("first".to_owned())), desk.now);
+    desk.node = Some("first".to_owned());
+    desk.pass(Duration::from_secs(60));
     assert_eq!(desk.settle(), ["create web", "patch web"]);
-    desk.cluster.apply(Fact::NodeUid(Some("second".to_owned())), desk.now);
+    desk.node = Some("second".to_owned());
+    desk.pass(Duration::from_secs(301));
     assert_eq!(desk.settle(), ["delete web", "create web", "patch web"]);
 }
 
@@ -378,8 +423,7 @@ fn a_watch_that_cannot_go_on_begins_with_a_list() {
 fn mirrors_converge_whatever_happened() {
     for seed in 1..200_u64 {
         let mut desk = Desk::new();
-        desk.cluster = Cluster::new(seed);
-        desk.cluster.apply(Fact::NodeUid(Some("node-uid".to_owned())), desk.now);
+        desk.begin(true, seed);
         let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut roll = move |sides: u64| {
             dice ^= dice << 13;

@@ -13,7 +13,7 @@ mod patch;
 mod request;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod timing;
 
 pub use conditions::{Pressures, Readiness};
