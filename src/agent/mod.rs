@@ -5,6 +5,7 @@
 
 pub mod logger;
 pub mod node;
+pub mod node_facts;
 pub mod notify;
 pub mod offline;
 pub mod paths;

@@ -5,6 +5,7 @@
 
 pub mod env;
 pub mod host_facts;
+pub mod host_identity;
 pub mod hosts;
 pub mod pod_files;
 pub mod pod_paths;

@@ -32,6 +32,12 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Bytes of the file system that `path` is on, used or not. May block on it: workers only.
+pub fn file_system_bytes(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+}
+
 /// One fixed name per target and way of writing: a record has one writer of each kind, which may meet, and a leaving of
 /// a dead writer is reused.
 fn aside_of(path: &Path, suffix: &str) -> PathBuf {
@@ -90,4 +96,15 @@ impl Lock {
 fn flock(file: &File, operation: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for the length of the call.
     if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_has_a_size() {
+        assert!(file_system_bytes(Path::new("/")).expect("the root") > 1 << 20);
+        assert!(file_system_bytes(Path::new("/nonexistent")).is_err());
+    }
 }

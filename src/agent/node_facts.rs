@@ -1,0 +1,88 @@
+//! What the Node object shows, put together: what a worker reads of kernel and disk, and what the loop knows.
+
+use super::node::Node;
+use crate::cluster::node::{NodeFacts, NodeImage, NodeSettings, Pressures, Readiness};
+use crate::error::chain;
+use crate::image::platform::Platform;
+use crate::runtime::host_identity::HostIdentity;
+use crate::sys::file;
+use std::net::IpAddr;
+
+/// What must be read; it may change while the agent runs, and a disk that hangs must not hold the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReadings {
+    pub identity: HostIdentity,
+    /// Of the file system that the root dir is on; 0 if unknown.
+    pub ephemeral_storage_bytes: u64,
+    /// `None` where the store cannot be read.
+    pub images: Option<Vec<NodeImage>>,
+}
+
+impl NodeReadings {
+    /// Worker.
+    pub fn read(node: &Node) -> NodeReadings {
+        let images = node.store.list().inspect_err(|error| log::warn!("{}", chain(error))).ok();
+        let bytes = file::file_system_bytes(&node.paths.root);
+        NodeReadings {
+            identity: HostIdentity::read(),
+            ephemeral_storage_bytes: bytes
+                .inspect_err(|error| log::warn!("cannot tell the size of {}: {error}", node.paths.root.display()))
+                .unwrap_or(0),
+            images: images.map(|images| {
+                images.into_iter().map(|image| NodeImage { names: image.names, size_bytes: image.size }).collect()
+            }),
+        }
+    }
+}
+
+/// `addresses`: the node's first, then one of the other family where there is one.
+pub fn node_facts(
+    node: &Node,
+    readings: &NodeReadings,
+    addresses: Vec<IpAddr>,
+    pressures: Pressures,
+    readiness: Readiness,
+) -> NodeFacts {
+    let config = &node.config.node;
+    let identity = readings.identity.clone();
+    NodeFacts {
+        name: node.name.clone(),
+        // As for a kubelet without a cloud provider.
+        hostname: node.name.to_string(),
+        labels: config.labels.clone(),
+        taints: config.taints.clone(),
+        provider_id: config.provider_id.clone(),
+        addresses,
+        cpus: if identity.cpus == 0 { node.host.cpus } else { identity.cpus },
+        memory_bytes: node.host.memory_bytes,
+        ephemeral_storage_bytes: readings.ephemeral_storage_bytes,
+        hugepages: identity.hugepages,
+        max_pods: node.config.max_pods,
+        system_reserved: config.system_reserved,
+        kube_reserved: config.kube_reserved,
+        hard_eviction: config.hard_eviction,
+        machine_id: identity.machine_id,
+        system_uuid: identity.system_uuid,
+        boot: node.boot.clone(),
+        kernel_version: identity.kernel_version,
+        os_image: identity.os_image,
+        architecture: Platform::host().architecture.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        images: readings.images.clone().unwrap_or_default(),
+        pressures,
+        readiness,
+    }
+}
+
+/// What the configuration says of registration, status and lease.
+pub fn node_settings(node: &Node) -> NodeSettings {
+    let config = &node.config.node;
+    NodeSettings {
+        name: node.name.clone(),
+        register: config.register,
+        lease_duration: config.lease_duration,
+        update_every: config.update_every,
+        report_every: config.report_every,
+        max_images: config.max_images,
+    }
+}
