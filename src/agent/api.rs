@@ -4,6 +4,7 @@
 
 use crate::apiserver::{ApiError, Client, EventKind, Watch};
 use crate::cluster::fact::Change;
+use crate::cluster::node::NodeRequest;
 use crate::cluster::request::{Answer, Refusal, RefusalKind, Request};
 use crate::error::chain;
 use crate::http::Method;
@@ -25,6 +26,7 @@ pub fn perform(client: &Client, node: &str, request: &Request) -> Result<Answer,
 
 fn try_perform(client: &Client, node: &str, request: &Request) -> Result<Answer, ApiError> {
     match request {
+        Request::Node(request) => about_node(client, node, request),
         Request::ListPods => {
             #[derive(Deserialize)]
             struct Pods {
@@ -64,6 +66,35 @@ fn try_perform(client: &Client, node: &str, request: &Request) -> Result<Answer,
             let answer = client.request(Method::Patch, &path, &[], STRATEGIC_MERGE, Some(&body(patch, &[])))?;
             Ok(Answer::Pod(Box::new(answer.json()?)))
         }
+    }
+}
+
+fn about_node(client: &Client, node: &str, request: &NodeRequest) -> Result<Answer, ApiError> {
+    const NODES: &str = "/api/v1/nodes";
+    const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    const OF_LEASE: [(&str, &str); 2] = [("kind", "Lease"), ("apiVersion", "coordination.k8s.io/v1")];
+    let (path, lease) = (format!("{NODES}/{node}"), format!("{LEASES}/{node}"));
+    let (method, path, content_type, body) = match request {
+        NodeRequest::GetNode => (Method::Get, path, "", None),
+        NodeRequest::CreateNode(node) => {
+            let body = body(&json!(node), &[("kind", "Node"), ("apiVersion", "v1")]);
+            (Method::Post, NODES.to_owned(), JSON, Some(body))
+        }
+        NodeRequest::PatchNode(patch) => (Method::Patch, path, STRATEGIC_MERGE, Some(body(patch, &[]))),
+        NodeRequest::PatchNodeStatus(patch) => {
+            (Method::Patch, format!("{path}/status"), STRATEGIC_MERGE, Some(body(patch, &[])))
+        }
+        NodeRequest::GetLease => (Method::Get, lease, "", None),
+        NodeRequest::CreateLease(lease) => {
+            (Method::Post, LEASES.to_owned(), JSON, Some(body(&json!(lease), &OF_LEASE)))
+        }
+        NodeRequest::UpdateLease(renewed) => (Method::Put, lease, JSON, Some(body(&json!(renewed), &OF_LEASE))),
+    };
+    let answer = client.request(method, &path, &[], content_type, body.as_deref())?;
+    if request.kind().is_lease() {
+        Ok(Answer::Lease(Box::new(answer.json()?)))
+    } else {
+        Ok(Answer::Node(Box::new(answer.json()?)))
     }
 }
 

@@ -3,19 +3,21 @@
 //! Two lanes, and so at most two connections: one for requests, one for the watch. Nothing here reaches a pod.
 
 use super::api::{self, Watched, Watching};
+use super::node::Node;
+use super::node_facts::{self, NodeReadings};
 use super::outcome::Outcome;
 use super::run::Agent;
 use super::worker::Lane;
 use crate::apiserver::{Client, ClientError};
 use crate::cluster::Cluster;
 use crate::cluster::fact::{Fact, Notice, Shown};
+use crate::cluster::node::{NodeNews, Pressures, Readiness};
 use crate::http::TrustedTime;
 use crate::model::time::{Mono, Now};
 use crate::reconcile::state::{NodeState, PodState};
 use crate::reconcile::status::pod_status;
 use crate::sys::clock;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use std::time::Duration;
 const COALESCE: Duration = Duration::from_millis(50);
 /// Words that change with time alone are looked at this often.
 const REFRESH: Duration = Duration::from_secs(10);
+/// The machine itself is read this often.
+const READ_EVERY: Duration = Duration::from_secs(60);
 
 pub struct ClusterLink {
     pub(super) core: Cluster,
@@ -30,15 +34,21 @@ pub struct ClusterLink {
     /// Facts have come since the pods were shown.
     dirty: bool,
     shown_at: Option<Mono>,
+    readings: Option<NodeReadings>,
+    read_at: Option<Mono>,
 }
 
 impl ClusterLink {
-    pub fn new(kubeconfig: &Path) -> Result<ClusterLink, ClientError> {
+    /// `None` for a node that stands alone.
+    pub fn of(node: &Node) -> Result<Option<ClusterLink>, ClientError> {
+        let Some(kubeconfig) = &node.config.kubeconfig else { return Ok(None) };
         let time = Arc::new(TrustedTime::default());
         let agent = concat!("pinlet/", env!("CARGO_PKG_VERSION"));
         let client = Arc::new(Client::new(kubeconfig, agent, time)?);
         let dice = clock::random_bytes::<8>().map(u64::from_ne_bytes).unwrap_or(1);
-        Ok(ClusterLink { core: Cluster::new(dice), client, dirty: true, shown_at: None })
+        let core = Cluster::new(node_facts::node_settings(node), dice);
+        log::info!("the API server is {}", client.server());
+        Ok(Some(ClusterLink { core, client, dirty: true, shown_at: None, readings: None, read_at: None }))
     }
 
     pub(super) fn touch(&mut self) {
@@ -78,9 +88,16 @@ fn shown(key: crate::model::id::PodKey, pod: &PodState, state: &NodeState, now: 
 impl Agent {
     /// One turn of the second core; when it wants another.
     pub(super) fn serve_cluster(&mut self, now: Now) -> Option<Mono> {
+        self.read_node(now);
         let link = self.cluster.as_mut()?;
         if link.due_at().is_none_or(|at| at <= now.mono) {
             link.core.apply(Fact::Shown(shown_pods(&self.core, now)), now);
+            if let Some(readings) = &link.readings {
+                let addresses = self.core.node_address().into_iter().collect();
+                let (pressures, readiness) = (Pressures::default(), Readiness::Ready);
+                let facts = node_facts::node_facts(&self.node, readings, addresses, pressures, readiness);
+                link.core.apply(Fact::Node(Box::new(facts)), now);
+            }
             link.dirty = false;
             link.shown_at = Some(now.mono);
         }
@@ -100,6 +117,26 @@ impl Agent {
             self.follow(Watching::Begin { version }, now);
         }
         due
+    }
+
+    fn read_node(&mut self, now: Now) {
+        let Some(link) = &mut self.cluster else { return };
+        if link.read_at.is_some_and(|at| now.mono.since(at) < READ_EVERY) {
+            return;
+        }
+        link.read_at = Some(now.mono);
+        let node = Arc::clone(&self.node);
+        self.workers.submit(Lane::NodeReadings, "node", now.mono, move || {
+            Outcome::NodeReadings(Box::new(NodeReadings::read(&node)))
+        });
+    }
+
+    pub(super) fn take_readings(&mut self, readings: NodeReadings) {
+        if let Some(link) = &mut self.cluster {
+            // Nobody has to wait for a change of the machine.
+            link.dirty |= link.readings.is_none();
+            link.readings = Some(readings);
+        }
     }
 
     fn follow(&mut self, watching: Watching, now: Now) {
@@ -133,5 +170,12 @@ fn tell(notice: &Notice) {
         Notice::PodRejected { key, message, .. } => log::warn!("{key}, bound here by the API server: {message}"),
         Notice::Away { message } => log::warn!("the API server does not answer; pods go on: {message}"),
         Notice::Back => log::info!("the API server answers again"),
+        Notice::Node(NodeNews::There { uid, created: true }) => log::info!("the Node is registered (UID {uid})"),
+        Notice::Node(NodeNews::There { uid, created: false }) => log::info!("the Node is there (UID {uid})"),
+        Notice::Node(NodeNews::Deleted) => log::warn!("somebody deleted the Node"),
+        Notice::Node(NodeNews::LacksTaint { command }) => {
+            log::warn!("the Node lacks the taint that keeps other pods away: {command}");
+        }
+        Notice::Node(NodeNews::Condition { reason }) => log::debug!("the Node's status is now: {reason}"),
     }
 }

@@ -1,6 +1,7 @@
 //! What a worker's job came to, as one closed enum: taken up by the loop in its next turn.
 
 use super::api::Watched;
+use super::node_facts::NodeReadings;
 use super::preloads::PreloadReport;
 use super::start::PreparedStart;
 use super::worker::Finding;
@@ -49,6 +50,8 @@ pub enum Outcome {
     /// What the API server said.
     Cluster(Box<Fact>),
     Watched(Box<Watched>),
+    /// What the Node object shows of the machine.
+    NodeReadings(Box<NodeReadings>),
     /// The job answered its asker itself, or there is nothing to say.
     Nothing,
 }
@@ -67,6 +70,7 @@ impl Finding for Outcome {
             | Outcome::Preloaded(_)
             | Outcome::ImageMissing { .. }
             | Outcome::Cluster(_)
+            | Outcome::NodeReadings(_)
             | Outcome::Watched(_) => true,
         }
     }

@@ -311,6 +311,7 @@ impl Agent {
             Outcome::NodeAddress { address, .. } => self.take_node_address(address),
             Outcome::NodeFiles { stamp, .. } => self.take_node_files(stamp, now),
             Outcome::Cluster(fact) => self.take_cluster_fact(*fact, now),
+            Outcome::NodeReadings(readings) => self.take_readings(*readings),
             Outcome::Watched(watched) => self.take_watched(*watched, now),
             Outcome::Nothing => {}
         }

@@ -189,7 +189,7 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
         notifier: Notifier::from_env(),
         leaving: None,
         node_files: None,
-        cluster: node.config.kubeconfig.as_deref().map(ClusterLink::new).transpose()?,
+        cluster: ClusterLink::of(&node)?,
         ownership,
         started: now.mono,
         ready_said: false,

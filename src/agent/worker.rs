@@ -37,6 +37,8 @@ pub enum Lane {
     Api,
     /// What it is watched for.
     ApiWatch,
+    /// What the Node object shows of the machine.
+    NodeReadings,
     /// Clients' questions that need the disk.
     Queries,
     /// Durable records of a pod: written behind everything else, so that no start ever waits for a sync.

@@ -74,9 +74,7 @@ pub fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
 fn may_be_set(key: &str) -> bool {
     let domain = key.split_once('/').map_or("", |(domain, _)| domain);
     let within = |of: &&str| domain == *of || domain.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'));
-    !KUBERNETES.iter().any(|of| within(of))
-        || ALLOWED_PREFIXES.iter().any(|of| within(of))
-        || ALLOWED_LABELS.contains(&key)
+    !KUBERNETES.iter().any(within) || ALLOWED_PREFIXES.iter().any(within) || ALLOWED_LABELS.contains(&key)
 }
 
 /// `key=value:effect,key:effect`.
