@@ -101,7 +101,7 @@ fn a_wrong_configuration_file_exits_2_and_names_the_place() {
 fn wrong_verbs_exit_2() {
     for (args, name) in [
         (&["frobnicate"][..], "frobnicate"),
-        (&["get"], "pods|images"),
+        (&["get"], "pods|images|node"),
         (&["get", "services"], "services"),
         (&["get", "events"], "not built yet: events"),
         (&["get", "pods", "-w"], "not built yet: -w"),
@@ -349,12 +349,21 @@ fn manifests() -> ManifestsReport {
     }
 }
 
+fn node() -> k8s_openapi::api::core::v1::Node {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": "edge-7" },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    }))
+    .expect("a node")
+}
+
 fn table(query: Query) -> Answer {
     match query {
         Query::Pods => Answer::Pods(pods()),
         Query::Manifests => Answer::Manifests(manifests()),
         Query::Health => Answer::Healthy,
         Query::Version => Answer::Version(VersionInfo { version: "9".to_owned(), pid: 7 }),
+        Query::Node => Answer::Node(Box::new(node())),
         Query::Images => Answer::Images(vec![ImageEntry {
             names: vec!["docker.io/kalise/web:latest".to_owned()],
             id: format!("sha256:{}", "0123456789abcdef".repeat(4)),
@@ -441,6 +450,25 @@ fn get_pods_finds_pods_by_name_and_namespace() {
     let ran = fake.run(&["describe", "pod", "web"]);
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("pods \"web\" is ambiguous: default/web-n, kube-system/web-n"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_node_is_printed_as_kubectl_prints_it() {
+    let fake = Fake::new(table);
+    let shown = fake.run(&["get", "node"]).stdout;
+    assert!(
+        shown.starts_with("NAME     STATUS   ROLES    AGE         VERSION\nedge-7   Ready    <none>   <unknown>"),
+        "{shown}"
+    );
+    assert_eq!(fake.run(&["get", "no", "-o", "name"]).stdout, "node/edge-7\n");
+    let kind = |args: &[&str]| {
+        let value: serde_json::Value = serde_json::from_str(&fake.run(args).stdout).expect("json");
+        value["kind"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(kind(&["get", "nodes", "-o", "json"]), "NodeList");
+    assert_eq!(kind(&["get", "node", "edge-7", "-o", "json"]), "Node");
+    let missing = fake.run(&["get", "node/other"]);
+    assert_eq!((missing.code, missing.stderr.as_str()), (1, "nodes \"other\" not found\n"));
 }
 
 #[test]

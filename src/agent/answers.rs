@@ -41,6 +41,7 @@ impl Agent {
                     Outcome::Nothing
                 });
             }
+            Query::Node => self.show_node(reply, now),
             Query::StopProgress => reply.send(Answer::StopProgress(self.stop_progress())),
             Query::Import(paths) => self.import(paths, reply, now),
             Query::Log(request) => reply.send(self.log_place(&request)),

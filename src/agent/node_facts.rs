@@ -1,12 +1,18 @@
 //! What the Node object shows, put together: what a worker reads of kernel and disk, and what the loop knows.
 
 use super::node::Node;
-use crate::cluster::node::{NodeFacts, NodeImage, NodeSettings, Pressures, Readiness};
+use super::outcome::Outcome;
+use super::run::Agent;
+use super::worker::Lane;
+use crate::cluster::node::{self, NodeFacts, NodeImage, NodeSettings, Pressures, Readiness};
 use crate::error::chain;
 use crate::image::platform::Platform;
+use crate::model::time::Now;
 use crate::runtime::host_identity::HostIdentity;
+use crate::server::query::{Answer, Reply};
 use crate::sys::file;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What must be read; it may change while the agent runs, and a disk that hangs must not hold the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,5 +90,29 @@ pub fn node_settings(node: &Node) -> NodeSettings {
         update_every: config.update_every,
         report_every: config.report_every,
         max_images: config.max_images,
+    }
+}
+
+impl Agent {
+    /// What is known without a cluster; nobody looks for pressures yet.
+    pub(super) fn readiness(&self) -> Readiness {
+        if self.core.stop_marker() {
+            Readiness::NotReady { message: "stop-pods was called: nothing is started".to_owned() }
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    /// This node as it would be registered, for whoever asks.
+    pub(super) fn show_node(&mut self, reply: Reply, now: Now) {
+        let node = Arc::clone(&self.node);
+        let addresses = self.core.node_address().into_iter().collect();
+        let readiness = self.readiness();
+        self.workers.submit(Lane::Queries, "show the node", now.mono, move || {
+            let readings = NodeReadings::read(&node);
+            let facts = node_facts(&node, &readings, addresses, Pressures::default(), readiness);
+            reply.send(Answer::Node(Box::new(node::node(&facts, node.config.node.max_images, now.wall))));
+            Outcome::Nothing
+        });
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Verbs of a later stage.
 const LATER_VERBS: &[&str] = &["completion", "export", "images", "kubeconfig", "pull", "rmi"];
 /// Nouns of `get` of a later stage.
-const LATER_NOUNS: &[&str] = &["ev", "event", "events", "no", "node", "nodes"];
+const LATER_NOUNS: &[&str] = &["ev", "event", "events"];
 
 /// kubectl's ways to choose pods, which nothing here understands.
 const SELECTORS: &[&str] = &["-l", "--selector", "--field-selector"];
@@ -27,6 +27,7 @@ pub struct Parsed {
 pub enum Verb {
     GetPods(Get),
     GetImages(Get),
+    GetNodes(Get),
     DescribePod(PodName),
     /// Of one namespace, or of all.
     DescribePods {
@@ -209,7 +210,8 @@ fn get(m: &ArgMatches) -> Result<Verb, Usage> {
     match noun.as_str() {
         "po" | "pod" | "pods" => Ok(Verb::GetPods(get)),
         "image" | "images" => Ok(Verb::GetImages(get)),
-        _ => Err(wrong_noun(&noun, "pods or images")),
+        "no" | "node" | "nodes" => Ok(Verb::GetNodes(get)),
+        _ => Err(wrong_noun(&noun, "pods, images or node")),
     }
 }
 
@@ -308,6 +310,7 @@ mod tests {
             (&["get", "pods", "-ojson", "-A"], Verb::GetPods(get_options(None, None, Format::Json))),
             (&["get", "pod/web", "--output=yaml"], Verb::GetPods(get_options(Some("web"), None, Format::Yaml))),
             (&["get", "pods", "-o", "json", "-o", "name"], Verb::GetPods(get_options(None, None, Format::Name))),
+            (&["get", "node", "-o", "yaml"], Verb::GetNodes(get_options(None, None, Format::Yaml))),
             (&["get", "images", "-o", "wide"], Verb::GetImages(get_options(None, None, Format::Wide))),
         ] {
             assert_eq!(verb(words), expected, "{words:?}");
@@ -386,7 +389,6 @@ mod tests {
     fn what_a_later_stage_builds_is_refused_in_the_words_of_the_contract() {
         for (words, name) in [
             (&["get", "events"][..], "events"),
-            (&["get", "node", "x"], "node"),
             (&["get", "pods", "-w"], "-w"),
             (&["explain", "--node"], "--node"),
             (&["pull", "docker.io/x"], "pull"),
@@ -405,7 +407,7 @@ mod tests {
     fn wrong_usage_names_what_is_wrong() {
         for (words, name) in [
             (&["frobnicate"][..], "frobnicate"),
-            (&["get"], "pods|images"),
+            (&["get"], "pods|images|node"),
             (&["get", "services"], "services"),
             (&["get", "pods", "-o", "xml"], "xml"),
             (&["get", "pods", "--nonsense"], "--nonsense"),

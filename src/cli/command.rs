@@ -62,9 +62,9 @@ fn reading_verbs() -> [Command; 5] {
         .value_parser(clap::builder::PossibleValuesParser::new(["wide", "json", "yaml", "name"]));
     [
         Command::new("get")
-            .about("Show pods or images")
+            .about("Show pods, images or the node")
             .args([
-                noun("pods|images"),
+                noun("pods|images|node"),
                 name(),
                 namespace(),
                 output,

@@ -15,6 +15,8 @@ pub enum VerbError {
     NoSuchPod { name: String },
     #[error("images {name:?} not found")]
     NoSuchImage { name: String },
+    #[error("nodes {name:?} not found")]
+    NoSuchNode { name: String },
     #[error("pods {name:?} is ambiguous: {}", found.join(", "))]
     Ambiguous { name: String, found: Vec<String> },
     #[error("container {container:?} not found in pod {pod:?}")]
@@ -47,6 +49,7 @@ impl VerbError {
             VerbError::Ambiguous { .. } => Some("name the namespace with -n"),
             VerbError::NoSuchPod { .. }
             | VerbError::NoSuchImage { .. }
+            | VerbError::NoSuchNode { .. }
             | VerbError::NoSuchContainer { .. }
             | VerbError::Output { .. }
             | VerbError::Path { .. }

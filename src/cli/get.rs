@@ -76,7 +76,7 @@ fn pod_document(mut pods: Vec<Pod>, named: bool) -> impl Serialize {
 }
 
 /// As JSON with kubectl's indentation, or as YAML.
-fn document(value: &impl Serialize, format: Format) -> String {
+pub(super) fn document(value: &impl Serialize, format: Format) -> String {
     let value = serde_json::to_value(value).unwrap_or(Value::Null);
     if format == Format::Yaml {
         return yaml_text(&value);

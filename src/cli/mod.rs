@@ -15,6 +15,7 @@ mod get;
 mod import;
 mod invocation;
 mod logs;
+mod node;
 mod output;
 mod pod_name;
 mod pod_row;
@@ -69,6 +70,7 @@ pub fn run(args: Vec<OsString>) -> Outcome {
     let ended = match parsed.verb {
         Verb::GetPods(options) => get::pods(&run_dir, &options),
         Verb::GetImages(options) => get::images(&run_dir, &options),
+        Verb::GetNodes(options) => node::nodes(&run_dir, &options),
         Verb::DescribePod(pod) => describe::pod(&run_dir, &pod),
         Verb::DescribePods { namespace } => describe::pods(&run_dir, namespace.as_deref()),
         Verb::Explain { target, manifest_path, offline } => {

@@ -10,7 +10,7 @@ use crate::model::id::PodKey;
 use crate::model::time::Wall;
 use crate::sys::clock;
 use k8s_openapi::List;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -75,6 +75,10 @@ enum Shape {
         namespace: String,
         name: String,
     },
+    NodeList,
+    OneNode {
+        name: String,
+    },
 }
 
 /// Serves one request and closes.
@@ -112,6 +116,10 @@ fn route(request: &Request) -> Result<Route, Response> {
         ["api", "v1", "namespaces", namespace, "pods", name] => {
             let shape = Shape::OnePod { namespace: (*namespace).to_owned(), name: (*name).to_owned() };
             ("GET", Route::Ask { query: Query::Pods, shape })
+        }
+        ["api", "v1", "nodes"] => ("GET", Route::Ask { query: Query::Node, shape: Shape::NodeList }),
+        ["api", "v1", "nodes", name] => {
+            ("GET", Route::Ask { query: Query::Node, shape: Shape::OneNode { name: (*name).to_owned() } })
         }
         ["containerLogs", namespace, pod, container] => {
             let log = LogRequest { pod: key(namespace, pod), container: (*container).to_owned(), previous: false };
@@ -225,6 +233,11 @@ fn shaped(answer: Answer, shape: Shape) -> Response {
                 None => status_response(404, &format!("pods {name:?} not found"), Some(&name)),
             }
         }
+        (Answer::Node(node), Shape::OneNode { name }) => match node.metadata.name.as_ref() == Some(&name) {
+            true => Response::json(&node),
+            false => status_response(404, &format!("nodes {name:?} not found"), None),
+        },
+        (Answer::Node(node), _) => Response::json(&List::<Node> { items: vec![*node], ..List::default() }),
         // Without a line feed, as the kubelet says it: probes compare.
         (Answer::Healthy, _) => Response { body: b"ok".to_vec(), ..Response::text(200, "") },
         (Answer::Version(version), _) => Response::json(&version),

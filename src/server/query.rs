@@ -32,6 +32,8 @@ pub enum Query {
     Explain(ExplainTarget),
     /// Needs the disk: for a worker -> `Images`.
     Images,
+    /// This node as it would be registered; needs the disk: for a worker -> `Node`.
+    Node,
     /// Needs the disk: for a worker; may take minutes -> `Imported`, in the order of the paths.
     Import(Vec<PathBuf>),
     /// -> `Log`, or `Refused` with the kubelet's 400 or 404.
@@ -89,6 +91,7 @@ pub enum Answer {
     Manifests(ManifestsReport),
     Explain(Box<ExplainReport>),
     Images(Vec<ImageEntry>),
+    Node(Box<core_v1::Node>),
     Imported(Vec<ImportOutcome>),
     Log(LogPlace),
     StopProgress(StopProgress),

@@ -103,6 +103,11 @@ fn table(query: Query) -> Option<Answer> {
             Some(Answer::Explain(Box::new(report)))
         }
         Query::Images => Some(Answer::Images(Vec::new())),
+        Query::Node => {
+            let mut node = k8s_openapi::api::core::v1::Node::default();
+            node.metadata.name = Some("vm".to_owned());
+            Some(Answer::Node(Box::new(node)))
+        }
         Query::Import(paths) => {
             let outcome = |path| ImportOutcome { path, names: vec!["x".to_owned()], error: None };
             Some(Answer::Imported(paths.into_iter().map(outcome).collect()))
@@ -141,6 +146,12 @@ fn each_path_has_its_answer() {
     assert_eq!(fixture.get("/pinlet/v1/explain?path=%2Fx%2Fa%20b").0, 200);
     assert!(fixture.get("/pinlet/v1/stop").1.contains("\"marker_seen\":true"));
     assert_eq!(fixture.get("/pinlet/v1/images").1, "[]");
+    let (_, nodes) = fixture.get("/api/v1/nodes");
+    let nodes: serde_json::Value = serde_json::from_str(&nodes).expect("json");
+    assert_eq!((&nodes["kind"], &nodes["items"][0]["metadata"]["name"]), (&"NodeList".into(), &"vm".into()));
+    assert!(fixture.get("/api/v1/nodes/vm").1.contains(r#""kind":"Node""#));
+    let (status, missing) = fixture.get("/api/v1/nodes/other");
+    assert!(status == 404 && missing.contains("not found"), "{missing}");
 }
 
 #[test]
