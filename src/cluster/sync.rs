@@ -113,7 +113,7 @@ impl Cluster {
             Fact::Answered { request, outcome } => self.answered(&request, outcome, now),
             Fact::Watched(changes) => {
                 self.is_back(now);
-                changes.into_iter().for_each(|change| self.change(change));
+                changes.into_iter().for_each(|change| self.change(change, now));
             }
             Fact::WatchEnded(refusal) => self.watch_ended(refusal, now),
         }
@@ -146,7 +146,7 @@ impl Cluster {
         self.mirrors.retain(|key, _| shown.contains_key(key) || seen.contains_key(key));
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: Change, now: Now) {
         let version = match &change {
             Change::Is(pod) | Change::Gone(pod) => pod.metadata.resource_version.clone(),
             Change::Bookmark(version) => Some(version.clone()),
@@ -158,6 +158,10 @@ impl Cluster {
             Change::Is(pod) => self.see(Seen::of(&pod)),
             Change::Gone(pod) => {
                 let gone = Seen::of(&pod);
+                if self.seen.get(&gone.key).is_some_and(|pod| pod.uid == gone.uid) && gone.mirror_of.is_some() {
+                    // Not by us. It may have gone with its Node, of which nobody tells.
+                    self.node.look_again(now.mono);
+                }
                 self.lose(&gone.key, &gone.uid);
             }
             Change::Bookmark(_) => {}
