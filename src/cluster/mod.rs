@@ -3,6 +3,7 @@
 //! Facts go in (the node's pods, what a watch saw, how a request ended), requests come out; nothing here does I/O, reads
 //! a clock, logs or fails. It never decides what runs: a cluster that is away, or that answers nonsense, reaches no pod.
 
+pub mod events;
 pub mod fact;
 pub mod node;
 pub mod request;
