@@ -101,9 +101,9 @@ fn a_wrong_configuration_file_exits_2_and_names_the_place() {
 fn wrong_verbs_exit_2() {
     for (args, name) in [
         (&["frobnicate"][..], "frobnicate"),
-        (&["get"], "pods|images|node"),
+        (&["get"], "pods|images|node|events"),
         (&["get", "services"], "services"),
-        (&["get", "events"], "not built yet: events"),
+        (&["get", "events", "-w"], "not built yet: -w"),
         (&["get", "pods", "-w"], "not built yet: -w"),
         (&["pull", "x"], "not built yet: pull"),
         (&["images", "check"], "not built yet: images check"),
@@ -135,9 +135,14 @@ fn help_and_version_go_to_stdout_and_exit_0() {
 
 #[test]
 fn without_an_agent_verbs_say_so_and_exit_1() {
-    for args in
-        [&["get", "pods"][..], &["get", "images"], &["describe", "pod", "x"], &["logs", "x"], &["exec", "x", "--", "y"]]
-    {
+    for args in [
+        &["get", "pods"][..],
+        &["get", "events"],
+        &["get", "images"],
+        &["describe", "pod", "x"],
+        &["logs", "x"],
+        &["exec", "x", "--", "y"],
+    ] {
         let (verb, rest) = args.split_first().expect("a verb");
         let args = [&[*verb, "--run-dir=/nonexistent"], rest].concat();
         let ran = pinlet(&args);
@@ -360,6 +365,7 @@ fn node() -> k8s_openapi::api::core::v1::Node {
 fn table(query: Query) -> Answer {
     match query {
         Query::Pods => Answer::Pods(pods()),
+        Query::Events => Answer::Events(Vec::new()),
         Query::Manifests => Answer::Manifests(manifests()),
         Query::Health => Answer::Healthy,
         Query::Version => Answer::Version(VersionInfo { version: "9".to_owned(), pid: 7 }),
@@ -472,12 +478,14 @@ fn the_node_is_printed_as_kubectl_prints_it() {
 }
 
 #[test]
-fn images_imports_and_versions_are_printed() {
+fn images_events_imports_and_versions_are_printed() {
     let fake = Fake::new(table);
     assert_eq!(
         fake.run(&["get", "images"]).stdout,
         "IMAGE                  TAG      ID             SIZE\ndocker.io/kalise/web   latest   0123456789ab   74.1MB\n"
     );
+    let ran = fake.run(&["get", "events"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", "No resources found\n"));
     let images: serde_json::Value =
         serde_json::from_str(&fake.run(&["get", "images", "-o", "json"]).stdout).expect("json");
     assert_eq!(

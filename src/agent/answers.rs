@@ -32,6 +32,7 @@ impl Agent {
                 let pods = self.core.pods().map(|pod| status::pod_object(pod, &self.core, now));
                 reply.send(Answer::Pods(pods.chain(explain::waiting_pods(&self.core)).collect()));
             }
+            Query::Events => reply.send(Answer::Events(self.events.events(now))),
             Query::Manifests => reply.send(Answer::Manifests(self.manifests_report(now))),
             Query::Explain(target) => reply.send(self.explain(&target, now)),
             Query::Images => {

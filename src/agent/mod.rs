@@ -22,6 +22,7 @@ mod crew;
 mod execute;
 mod exits;
 mod explain;
+mod happenings;
 mod images;
 mod journal;
 mod manifests;

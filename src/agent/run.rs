@@ -5,6 +5,7 @@
 
 use super::addresses::Addresses;
 use super::cluster::ClusterLink;
+use super::happenings;
 use super::journal;
 use super::manifests::Manifests;
 use super::monitors::MonitorSet;
@@ -16,6 +17,7 @@ use super::preflight::Ownership;
 use super::preloads::Preloads;
 use super::stop::Leaving;
 use super::worker::Workers;
+use crate::cluster::events::Recorder;
 use crate::model::id::PodUid;
 use crate::model::time::{Mono, Now};
 use crate::reconcile::event::Event;
@@ -92,6 +94,8 @@ impl Token {
 pub struct Agent {
     pub(super) node: Arc<Node>,
     pub(super) core: NodeState,
+    /// What happened, for people: nothing is decided by it.
+    pub(super) events: Recorder,
     pub(super) manifests: Manifests,
     pub(super) preloads: Preloads,
     pub(super) monitors: MonitorSet,
@@ -179,13 +183,16 @@ impl Agent {
                 if let Some((level, text)) = journal::line(&event, &self.core) {
                     log::log!(level, "{text}");
                 }
+                let before = happenings::before(&event, &self.core);
                 apply(&mut self.core, event, now);
                 changed = true;
+                self.tell(before.and_after(&self.core), now);
             }
             let plan = reconcile(&mut self.core, now);
             wake_at = plan.wake_at;
             changed |= !plan.actions.is_empty();
             for action in plan.actions {
+                self.tell(happenings::of_action(&action, &self.core).into_iter().collect(), now);
                 self.execute(action, now);
             }
             if let (true, Some(link)) = (changed, &mut self.cluster) {

@@ -14,6 +14,7 @@ use super::run::{Agent, Token};
 use super::worker::Workers;
 use super::{logger, records};
 use crate::apiserver::ClientError;
+use crate::cluster::events::Recorder;
 use crate::config::Config;
 use crate::config::value::Network;
 use crate::error::chain;
@@ -172,6 +173,7 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
     });
     let mut agent = Agent {
         core,
+        events: Recorder::new(node.name.clone()),
         manifests: Manifests::new(&node, manifest_watch, std::mem::take(&mut adoption.kept), now),
         preloads: Preloads::new(preload_watch),
         monitors: MonitorSet::default(),
@@ -201,6 +203,7 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
     agent.watch_all().map_err(system("watch descriptors"))?;
     agent.take_adoption(adoption)?;
     agent.begin(now);
+    agent.tell_start(now);
     agent.sweep_leavings(now);
     agent.scan_preloads(now);
     agent.scan_manifests(now);

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Verbs of a later stage.
 const LATER_VERBS: &[&str] = &["completion", "export", "images", "kubeconfig", "pull", "rmi"];
-/// Nouns of `get` of a later stage.
-const LATER_NOUNS: &[&str] = &["ev", "event", "events"];
+/// Nouns of `describe` of a later stage.
+const LATER_NOUNS: &[&str] = &["ev", "event", "events", "no", "node", "nodes"];
 
 /// kubectl's ways to choose pods, which nothing here understands.
 const SELECTORS: &[&str] = &["-l", "--selector", "--field-selector"];
@@ -28,6 +28,11 @@ pub enum Verb {
     GetPods(Get),
     GetImages(Get),
     GetNodes(Get),
+    GetEvents {
+        options: Get,
+        /// Show of which namespace each is.
+        namespaces: bool,
+    },
     DescribePod(PodName),
     /// Of one namespace, or of all.
     DescribePods {
@@ -188,9 +193,6 @@ fn usage(mut error: clap::Error) -> Usage {
 
 fn get(m: &ArgMatches) -> Result<Verb, Usage> {
     let noun = text(m, "noun").unwrap_or_default();
-    if LATER_NOUNS.contains(&noun.as_str()) {
-        return Err(not_built(&noun));
-    }
     if m.get_flag("watch") {
         return Err(not_built("-w"));
     }
@@ -211,7 +213,8 @@ fn get(m: &ArgMatches) -> Result<Verb, Usage> {
         "po" | "pod" | "pods" => Ok(Verb::GetPods(get)),
         "image" | "images" => Ok(Verb::GetImages(get)),
         "no" | "node" | "nodes" => Ok(Verb::GetNodes(get)),
-        _ => Err(wrong_noun(&noun, "pods, images or node")),
+        "ev" | "event" | "events" => Ok(Verb::GetEvents { options: get, namespaces: m.get_flag("all-namespaces") }),
+        _ => Err(wrong_noun(&noun, "pods, images, node or events")),
     }
 }
 
@@ -311,6 +314,14 @@ mod tests {
             (&["get", "pod/web", "--output=yaml"], Verb::GetPods(get_options(Some("web"), None, Format::Yaml))),
             (&["get", "pods", "-o", "json", "-o", "name"], Verb::GetPods(get_options(None, None, Format::Name))),
             (&["get", "node", "-o", "yaml"], Verb::GetNodes(get_options(None, None, Format::Yaml))),
+            (
+                &["get", "events", "-A"],
+                Verb::GetEvents { options: get_options(None, None, Format::Table), namespaces: true },
+            ),
+            (
+                &["get", "ev", "web", "-n", "x", "-o", "name"],
+                Verb::GetEvents { options: get_options(Some("web"), Some("x"), Format::Name), namespaces: false },
+            ),
             (&["get", "images", "-o", "wide"], Verb::GetImages(get_options(None, None, Format::Wide))),
         ] {
             assert_eq!(verb(words), expected, "{words:?}");
@@ -389,7 +400,9 @@ mod tests {
     fn what_a_later_stage_builds_is_refused_in_the_words_of_the_contract() {
         for (words, name) in [
             (&["get", "events"][..], "events"),
+            (&["get", "node", "x"][..], "node"),
             (&["get", "pods", "-w"], "-w"),
+            (&["get", "events", "-w"], "-w"),
             (&["explain", "--node"], "--node"),
             (&["pull", "docker.io/x"], "pull"),
             (&["rmi", "x"], "rmi"),
@@ -408,6 +421,7 @@ mod tests {
         for (words, name) in [
             (&["frobnicate"][..], "frobnicate"),
             (&["get"], "pods|images|node"),
+            (&["get"], "pods|images|events"),
             (&["get", "services"], "services"),
             (&["get", "pods", "-o", "xml"], "xml"),
             (&["get", "pods", "--nonsense"], "--nonsense"),

@@ -62,9 +62,9 @@ fn reading_verbs() -> [Command; 5] {
         .value_parser(clap::builder::PossibleValuesParser::new(["wide", "json", "yaml", "name"]));
     [
         Command::new("get")
-            .about("Show pods, images or the node")
+            .about("Show pods, images, the node or events")
             .args([
-                noun("pods|images|node"),
+                noun("pods|images|node|events"),
                 name(),
                 namespace(),
                 output,

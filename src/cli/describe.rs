@@ -1,11 +1,13 @@
-//! `describe pod`: all of a pod in kubectl's layout, and where kubectl has events, what `explain` says.
+//! `describe pod`: all of a pod in kubectl's layout, and before the events what `explain` says.
 
 use super::args::PodName;
 use super::client::{Client, percent_encode};
 use super::error::VerbError;
 use super::pod_row::reason;
-use super::{output, pod_name};
+use super::{events, output, pod_name};
+use crate::model::time::Wall;
 use crate::server::wire::{ExplainReport, problem_lines};
+use crate::sys::clock;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodSpec, PodStatus, Volume,
 };
@@ -44,10 +46,13 @@ fn described(client: &Client, pod: &Pod) -> String {
     let [namespace, name] = pod_name::key(pod).map(percent_encode);
     // A pod that has just gone has nothing more to explain.
     let explained = client.get(&format!("/pinlet/v1/explain?name={name}&namespace={namespace}")).ok();
-    text(pod, explained.as_ref())
+    // An agent of an earlier version knows no events.
+    let events = events::list(client, pod.metadata.namespace.as_deref()).ok();
+    let events = events.map(|all| events::described(&events::of_pod(all, pod), Wall(clock::realtime_ns())));
+    text(pod, explained.as_ref(), events.as_deref())
 }
 
-fn text(pod: &Pod, explained: Option<&ExplainReport>) -> String {
+fn text(pod: &Pod, explained: Option<&ExplainReport>, events: Option<&[[String; 5]]>) -> String {
     let mut page = Page::default();
     let spec = pod.spec.clone().unwrap_or_default();
     let status = pod.status.clone().unwrap_or_default();
@@ -73,7 +78,22 @@ fn text(pod: &Pod, explained: Option<&ExplainReport>) -> String {
         text += &problem_lines(&report.manifest.problems, report.manifest.more, "  ");
         text += &problem_lines(&report.reasons, 0, "  ");
     }
-    text
+    text + &events.map(events_table).unwrap_or_default()
+}
+
+fn events_table(events: &[[String; 5]]) -> String {
+    let mut page = Page::default();
+    if events.is_empty() {
+        page.line(&["Events:", "<none>"]);
+        return page.render();
+    }
+    page.line(&["Events:"]);
+    page.line(&["  Type", "Reason", "Age", "From", "Message"]);
+    page.line(&["  ----", "------", "----", "----", "-------"]);
+    for [kind, reason, age, from, message] in events {
+        page.line(&[&format!("  {kind}"), reason, age, from, message]);
+    }
+    page.render()
 }
 
 fn head(page: &mut Page, pod: &Pod, spec: &PodSpec, status: &PodStatus) {
@@ -324,7 +344,25 @@ mod tests {
     fn a_running_and_a_crashing_pod_read_as_under_kubectl() {
         for name in ["running", "crashing"] {
             let pod = object(&format!("{name}.json"));
-            golden(&format!("{name}.describe.txt"), &text(&pod, None));
+            golden(&format!("{name}.describe.txt"), &text(&pod, None, None));
         }
+    }
+
+    #[test]
+    fn the_events_come_last() {
+        let line = |words: [&str; 5]| words.map(str::to_owned);
+        let events = [
+            line(["Normal", "Started", "3m20s", "kubelet", "Container started"]),
+            line(["Warning", "BackOff", "50s (x5 over 3m20s)", "kubelet", "Back-off"]),
+        ];
+        let expected = "\
+Events:
+  Type     Reason   Age                  From     Message
+  ----     ------   ----                 ----     -------
+  Normal   Started  3m20s                kubelet  Container started
+  Warning  BackOff  50s (x5 over 3m20s)  kubelet  Back-off
+";
+        assert!(text(&Pod::default(), None, Some(&events)).ends_with(expected));
+        assert!(text(&Pod::default(), None, Some(&[])).ends_with("\nEvents:  <none>\n"));
     }
 }

@@ -17,6 +17,8 @@ pub enum VerbError {
     NoSuchImage { name: String },
     #[error("nodes {name:?} not found")]
     NoSuchNode { name: String },
+    #[error("events {name:?} not found")]
+    NoSuchEvent { name: String },
     #[error("pods {name:?} is ambiguous: {}", found.join(", "))]
     Ambiguous { name: String, found: Vec<String> },
     #[error("container {container:?} not found in pod {pod:?}")]
@@ -50,6 +52,7 @@ impl VerbError {
             VerbError::NoSuchPod { .. }
             | VerbError::NoSuchImage { .. }
             | VerbError::NoSuchNode { .. }
+            | VerbError::NoSuchEvent { .. }
             | VerbError::NoSuchContainer { .. }
             | VerbError::Output { .. }
             | VerbError::Path { .. }

@@ -9,6 +9,7 @@ mod client;
 mod command;
 mod describe;
 mod error;
+mod events;
 mod exec;
 mod explain;
 mod get;
@@ -69,6 +70,7 @@ pub fn run(args: Vec<OsString>) -> Outcome {
     let run_dir = parsed.run_dir;
     let ended = match parsed.verb {
         Verb::GetPods(options) => get::pods(&run_dir, &options),
+        Verb::GetEvents { options, namespaces } => events::get(&run_dir, &options, namespaces),
         Verb::GetImages(options) => get::images(&run_dir, &options),
         Verb::GetNodes(options) => node::nodes(&run_dir, &options),
         Verb::DescribePod(pod) => describe::pod(&run_dir, &pod),

@@ -3,7 +3,7 @@
 /// Blanks between columns.
 const GAP: usize = 3;
 
-/// A header and rows; a cell never contains blanks, so that scripts can split at them.
+/// A header and rows; a cell never contains blanks, so that scripts can split at them, but where it is prose.
 #[derive(Debug)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -16,6 +16,11 @@ impl Table {
 
     pub fn add(&mut self, cells: Vec<String>) {
         self.rows.push(cells.into_iter().map(|text| cell(&text)).collect());
+    }
+
+    /// With the blanks of prose. The last cell is mostly such, and nothing needs to be split behind it.
+    pub fn add_as_is(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
     }
 
     pub fn render(&self) -> String {

@@ -10,7 +10,7 @@ use crate::model::id::PodKey;
 use crate::model::time::Wall;
 use crate::sys::clock;
 use k8s_openapi::List;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -79,6 +79,10 @@ enum Shape {
     OneNode {
         name: String,
     },
+    /// The events of one namespace, or all.
+    EventList {
+        namespace: Option<String>,
+    },
 }
 
 /// Serves one request and closes.
@@ -112,6 +116,8 @@ fn route(request: &Request) -> Result<Route, Response> {
     let (method, route) = match parts.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => ("GET", plain(Query::Health)),
         ["pods"] | ["api", "v1", "pods"] => ("GET", pod_list(None)),
+        ["api", "v1", "events"] => ("GET", event_list(None)),
+        ["api", "v1", "namespaces", namespace, "events"] => ("GET", event_list(Some((*namespace).to_owned()))),
         ["api", "v1", "namespaces", namespace, "pods"] => ("GET", pod_list(Some((*namespace).to_owned()))),
         ["api", "v1", "namespaces", namespace, "pods", name] => {
             let shape = Shape::OnePod { namespace: (*namespace).to_owned(), name: (*name).to_owned() };
@@ -151,6 +157,10 @@ fn plain(query: Query) -> Route {
 
 fn pod_list(namespace: Option<String>) -> Route {
     Route::Ask { query: Query::Pods, shape: Shape::PodList { namespace } }
+}
+
+fn event_list(namespace: Option<String>) -> Route {
+    Route::Ask { query: Query::Events, shape: Shape::EventList { namespace } }
 }
 
 fn key(namespace: &str, name: &str) -> PodKey {
@@ -238,6 +248,10 @@ fn shaped(answer: Answer, shape: Shape) -> Response {
             false => status_response(404, &format!("nodes {name:?} not found"), None),
         },
         (Answer::Node(node), _) => Response::json(&List::<Node> { items: vec![*node], ..List::default() }),
+        (Answer::Events(mut items), Shape::EventList { namespace }) => {
+            items.retain(|event| namespace.is_none() || event.metadata.namespace == namespace);
+            Response::json(&List::<Event> { items, ..List::default() })
+        }
         // Without a line feed, as the kubelet says it: probes compare.
         (Answer::Healthy, _) => Response { body: b"ok".to_vec(), ..Response::text(200, "") },
         (Answer::Version(version), _) => Response::json(&version),
@@ -246,7 +260,7 @@ fn shaped(answer: Answer, shape: Shape) -> Response {
         (Answer::Images(images), _) => Response::json(&images),
         (Answer::StopProgress(progress), _) => Response::json(&progress),
         (Answer::Imported(outcomes), _) => Response::json(&outcomes),
-        (Answer::Pods(_) | Answer::Log(_) | Answer::Session(_), _) => {
+        (Answer::Pods(_) | Answer::Events(_) | Answer::Log(_) | Answer::Session(_), _) => {
             Response::text(500, "the agent answered another question")
         }
     }

@@ -26,6 +26,8 @@ pub enum Query {
     /// All pods with the status a kubelet would post, one per namespace/name (the terminating one, while an old UID
     /// terminates), in any order -> `Pods`.
     Pods,
+    /// What happened of late, in the order in which it happened last -> `Events`.
+    Events,
     /// -> `Manifests`.
     Manifests,
     /// -> `Explain`, or `Refused` with 404.
@@ -88,6 +90,7 @@ pub enum Answer {
     Healthy,
     Version(VersionInfo),
     Pods(Vec<core_v1::Pod>),
+    Events(Vec<core_v1::Event>),
     Manifests(ManifestsReport),
     Explain(Box<ExplainReport>),
     Images(Vec<ImageEntry>),

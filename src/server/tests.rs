@@ -9,7 +9,7 @@ use super::{frame, http};
 use crate::model::id::{Pid, ProcessRef};
 use crate::sys::poll::Waker;
 use crate::sys::{spawn, unix_socket};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -83,6 +83,12 @@ fn pod(namespace: &str, name: &str) -> Pod {
     pod
 }
 
+fn event(namespace: &str) -> Event {
+    let mut event = Event::default();
+    event.metadata.namespace = Some(namespace.to_owned());
+    event
+}
+
 fn table(query: Query) -> Option<Answer> {
     let report = || ManifestReport {
         file: PathBuf::from("/m/a.yaml"),
@@ -96,6 +102,7 @@ fn table(query: Query) -> Option<Answer> {
         Query::Health => Some(Answer::Healthy),
         Query::Version => Some(Answer::Version(VersionInfo { version: "1".to_owned(), pid: 7 })),
         Query::Pods => Some(Answer::Pods(vec![pod("kube-system", "b"), pod("default", "c"), pod("default", "a")])),
+        Query::Events => Some(Answer::Events(["kube-system", "default"].map(event).to_vec())),
         Query::Manifests => Some(Answer::Manifests(ManifestsReport { manifests: vec![report()], notes: Vec::new() })),
         Query::Explain(target) => {
             assert!(format!("{target:?}").contains("a b"), "{target:?}");
@@ -140,6 +147,10 @@ fn each_path_has_its_answer() {
     let (status, body) = fixture.get("/api/v1/namespaces/default/pods/x");
     assert_eq!(status, 404);
     assert!(body.contains("pods \\\"x\\\" not found") && body.contains("NotFound"), "{body}");
+    let (_, body) = fixture.get("/api/v1/events");
+    assert!(body.contains("\"kind\":\"EventList\"") && body.contains("kube-system"), "{body}");
+    let (_, body) = fixture.get("/api/v1/namespaces/default/events");
+    assert!(body.contains("\"default\"") && !body.contains("kube-system"), "{body}");
     assert!(fixture.get("/pinlet/v1/version").1.contains("\"pid\":7"));
     assert!(fixture.get("/pinlet/v1/manifests").1.contains("accepted"));
     assert!(fixture.get("/pinlet/v1/explain?name=a+b").1.contains("\"ok\":true"));
