@@ -207,3 +207,225 @@ fn waits(pod: &StaticPod, container: &ContainerState) -> Vec<Happening> {
 fn image_of<'a>(pod: &'a StaticPod, container: &ContainerName) -> &'a str {
     pod.container(container).map(|c| c.image.as_str()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::decode::{self, DecodeRequest, Decoded, FieldValidation};
+    use crate::model::id::{BootId, ContainerId, Pid, ProcessRef};
+    use crate::model::image::{ImageConfig, ImageFacts};
+    use crate::model::observed::{ExitStatus, RunningContainer, StartFailure, TerminatedReason, Termination};
+    use crate::model::time::{Mono, Wall};
+    use crate::reconcile::state::Settings;
+    use crate::reconcile::{apply, reconcile};
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const PULLED: &str = "Pulled: Container image \"x:1\" already present on machine and can be accessed by the pod";
+    const STARTED: [&str; 2] = ["Created: Container created", "Started: Container started"];
+
+    /// A core with one pod, `web` with a container `c`, and what it tells of each fact.
+    struct Bench {
+        core: NodeState,
+        pod: Arc<StaticPod>,
+        now: Now,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let manifest =
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: c, image: 'x:1'}]}";
+            let request = DecodeRequest {
+                path: PathBuf::from("/m/web.yaml"),
+                node_name: "n".to_owned(),
+                field_validation: FieldValidation::Strict,
+            };
+            let decoded = decode::in_process(&request, manifest.as_bytes());
+            let Decoded::Accepted { pod, .. } = decoded else { panic!("{decoded:?}") };
+            let settings = Settings {
+                max_restart_period: Duration::from_secs(300),
+                max_starts: 8,
+                max_pods: 110,
+                boot: BootId::new("this"),
+            };
+            let now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_700_000_000_000_000_000) };
+            let mut bench = Bench { core: NodeState::new(settings), pod: Arc::from(pod), now };
+            assert_eq!(bench.tell(Event::Desired(vec![Arc::clone(&bench.pod)])), [] as [String; 0]);
+            bench
+        }
+
+        /// In its sandbox, its image being looked for.
+        fn prepared() -> Bench {
+            let mut bench = Bench::new();
+            let uid = bench.uid();
+            assert_eq!(bench.tell(Event::Prepared { uid: uid.clone() }), [] as [String; 0]);
+            assert_eq!(bench.tell(Event::SandboxReady { uid, ip: None }), [] as [String; 0]);
+            bench
+        }
+
+        fn running() -> Bench {
+            let mut bench = Bench::prepared();
+            assert_eq!(bench.found(), [PULLED]);
+            assert_eq!(bench.started(0), STARTED);
+            bench
+        }
+
+        fn uid(&self) -> PodUid {
+            self.pod.uid.clone()
+        }
+
+        fn container(&self) -> ContainerName {
+            self.pod.containers[0].name.clone()
+        }
+
+        /// As the loop does it.
+        fn tell(&mut self, event: Event) -> Vec<String> {
+            let before = before(&event, &self.core);
+            apply(&mut self.core, event, self.now);
+            let mut told = before.and_after(&self.core);
+            let plan = reconcile(&mut self.core, self.now);
+            told.extend(plan.actions.iter().filter_map(|action| of_action(action, &self.core)));
+            told.iter().map(|happening| format!("{}: {}", happening.reason, happening.message)).collect()
+        }
+
+        fn found(&mut self) -> Vec<String> {
+            let image = ImageFacts {
+                reference: "docker.io/library/x:1".to_owned(),
+                image_id: String::new(),
+                layers: Vec::new(),
+                config: ImageConfig::default(),
+            };
+            self.tell(Event::ImageFound { uid: self.uid(), container: self.container(), image: Box::new(image) })
+        }
+
+        fn started(&mut self, attempt: u32) -> Vec<String> {
+            let running = RunningContainer {
+                id: id(attempt),
+                attempt,
+                init: ProcessRef { pid: Pid(7), start_ticks: 8 },
+                started_at: self.now.wall,
+                started_mono: self.now.mono,
+                image: String::new(),
+                image_id: String::new(),
+                stop_signal: 15,
+                user: None,
+            };
+            self.tell(Event::Started { uid: self.uid(), container: self.container(), running })
+        }
+
+        fn exited(&mut self, attempt: u32) -> Vec<String> {
+            let termination = Termination {
+                id: id(attempt),
+                attempt,
+                status: ExitStatus::Code(3),
+                reason: TerminatedReason::Error,
+                message: String::new(),
+                started_at: self.now.wall,
+                finished_at: self.now.wall,
+                finished_mono: self.now.mono,
+                image: String::new(),
+                image_id: String::new(),
+            };
+            self.tell(Event::Exited { uid: self.uid(), container: self.container(), termination })
+        }
+
+        fn failed(&mut self, attempt: u32, reason: StartFailureReason) -> Vec<String> {
+            let failure = StartFailure { reason, message: "no".to_owned() };
+            let (uid, container) = (self.uid(), self.container());
+            self.tell(Event::StartFailed { uid, container, id: id(attempt), attempt, failure })
+        }
+
+        fn missing(&mut self, problem: ImageProblem) -> Vec<String> {
+            self.tell(Event::ImageMissing { uid: self.uid(), container: self.container(), problem })
+        }
+
+        fn back_off(&self) -> String {
+            format!("BackOff: Back-off restarting failed container c in pod web-n_default({})", self.pod.uid)
+        }
+    }
+
+    fn id(attempt: u32) -> ContainerId {
+        ContainerId::from_bytes([u8::try_from(attempt).expect("few"); 32])
+    }
+
+    #[test]
+    fn a_crash_loop_backs_off_from_its_second_end_on_and_stale_facts_tell_nothing() {
+        let mut bench = Bench::running();
+        assert_eq!(bench.started(0), [] as [String; 0], "a second time");
+        assert_eq!(bench.exited(0), [] as [String; 0], "the first restart is at once");
+        assert_eq!(bench.exited(0), [] as [String; 0]);
+        assert_eq!(bench.found(), [PULLED]);
+        assert_eq!(bench.started(7), [] as [String; 0], "of another start");
+        let [created, started] = STARTED.map(str::to_owned);
+        assert_eq!(bench.exited(1), [created, started, bench.back_off()], "its exit overtook the news of its start");
+        assert_eq!(bench.exited(1), [] as [String; 0], "one wait, one event");
+        bench.now.mono = bench.now.mono + Duration::from_secs(11);
+        assert_eq!(bench.tell(Event::StopMarker(false)), [] as [String; 0]);
+        assert_eq!(bench.found(), [PULLED]);
+        assert_eq!(bench.started(2), STARTED);
+        assert_eq!(bench.exited(2), [bench.back_off()]);
+    }
+
+    #[test]
+    fn a_start_that_fails_says_how_far_it_came() {
+        let mut bench = Bench::prepared();
+        bench.found();
+        let created = ["Created: Container created", "Failed: Error: no"];
+        assert_eq!(bench.failed(0, StartFailureReason::RunContainerError), created);
+        assert_eq!(bench.failed(0, StartFailureReason::RunContainerError), [] as [String; 0]);
+        bench.found();
+        assert_eq!(bench.failed(1, StartFailureReason::CreateContainerError), ["Failed: Error: no"]);
+    }
+
+    #[test]
+    fn a_missing_image_is_told_once_for_each_look() {
+        let never = || ImageProblem::ErrImageNeverPull { message: "m".to_owned() };
+        let mut bench = Bench::new();
+        assert_eq!(bench.missing(never()), ["ErrImageNeverPull: m", "Failed: Error: ErrImageNeverPull"]);
+        assert_eq!(bench.missing(never()), [] as [String; 0], "nobody asked");
+        bench.tell(Event::ImagesChanged);
+        let wrong = ImageProblem::InvalidImageName { message: "m".to_owned() };
+        assert_eq!(bench.missing(wrong), ["InspectFailed: m", "Failed: Error: InvalidImageName"]);
+        bench.tell(Event::ImagesChanged);
+        let pull = [
+            "Failed: Failed to pull image \"x:1\": m",
+            "Failed: Error: ErrImagePull",
+            "BackOff: Back-off pulling image \"x:1\"",
+            "Failed: Error: ImagePullBackOff",
+        ];
+        assert_eq!(bench.missing(ImageProblem::ErrImagePull { message: "m".to_owned() }), pull);
+    }
+
+    #[test]
+    fn a_pod_that_goes_tells_each_container_once_and_no_back_off() {
+        let mut bench = Bench::running();
+        bench.exited(0);
+        bench.found();
+        bench.started(1);
+        assert_eq!(bench.tell(Event::Desired(Vec::new())), ["Killing: Stopping container c"]);
+        bench.now.mono = bench.now.mono + Duration::from_secs(60);
+        assert_eq!(bench.tell(Event::StopMarker(false)), [] as [String; 0], "it is killed, and has been told");
+        assert_eq!(bench.exited(1), [] as [String; 0]);
+        let failure = Event::RemoveFailed { uid: bench.uid(), message: "busy".to_owned() };
+        assert_eq!(bench.tell(failure.clone()), ["FailedKillPod: error killing pod: busy"]);
+        assert_eq!(bench.tell(failure), [] as [String; 0], "no removal is under way");
+    }
+
+    #[test]
+    fn steps_of_the_pod_that_fail_are_its_own_events() {
+        let mut bench = Bench::new();
+        let failed = |uid| Event::PrepareFailed { uid, message: "no space".to_owned() };
+        assert_eq!(bench.tell(failed(bench.uid())), ["FailedMount: no space"]);
+        assert_eq!(bench.tell(failed(bench.uid())), [] as [String; 0]);
+        bench.now.mono = bench.now.mono + Duration::from_secs(11);
+        bench.tell(Event::StopMarker(false));
+        bench.tell(Event::Prepared { uid: bench.uid() });
+        let failed = Event::SandboxFailed { uid: bench.uid(), message: "no bridge".to_owned() };
+        assert_eq!(bench.tell(failed), ["FailedCreatePodSandBox: Failed to create pod sandbox: no bridge"]);
+        let mut bench = Bench::running();
+        let changed = ["SandboxChanged: Pod sandbox changed, it will be killed and re-created."];
+        assert_eq!(bench.tell(Event::SandboxLost { uid: bench.uid() }), changed);
+        assert_eq!(bench.tell(Event::SandboxLost { uid: bench.uid() }), [] as [String; 0]);
+    }
+}
