@@ -20,7 +20,8 @@ const BACKLOG_PACE: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId(pub(super) u64);
 
-/// A request that is due, and who the answer is for.
+/// A request that is due, and who the answer is for. Every one is to be answered, by [`EventAnswer::Failed`] where it was
+/// given up: until then its event has no other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventPost {
     pub id: EventId,
