@@ -4,7 +4,7 @@
 mod apiserver;
 mod support;
 
-use apiserver::resource::{LEASES, NODES, PODS};
+use apiserver::resource::{EVENTS, LEASES, NODES, PODS};
 use apiserver::{ApiServer, Cut, Fault, Kubeconfig, Object};
 use serde_json::Value;
 use std::time::Duration;
@@ -71,6 +71,51 @@ fn a_static_pod_is_seen_in_the_cluster_and_goes_with_its_manifest() {
     shown.node.remove("web.yaml");
     shown.wait_no_mirror("web");
     shown.node.wait_gone("web");
+}
+
+#[test]
+fn what_happens_is_told_by_events_of_the_static_pod() {
+    let shown = Shown::start();
+    shown.node.put_pod(&Pod::new("crashes", "exit 3"));
+    let uid = shown.node.wait_pod("crashes", "has crashed", |pod| pod.restarts("c") > 0).uid();
+    let name = shown.node.full_name("crashes");
+    let told = |reason: &str| {
+        let events = shown.server.list(&EVENTS);
+        events.iter().any(|event| {
+            let about = &event["involvedObject"];
+            event["reason"] == reason && about["name"] == json!(name) && about["uid"] == json!(uid)
+        })
+    };
+    for reason in ["Pulled", "Created", "Started", "BackOff"] {
+        wait_for(reason, PATIENCE, || {
+            expect(told(reason), || format!("{:#?}\n{}", shown.server.list(&EVENTS), shown.node.agent_log()))
+        });
+    }
+    wait_for("the second start counts up", PATIENCE, || {
+        let events = shown.server.list(&EVENTS);
+        let started = events.iter().find(|event| event["reason"] == "Started");
+        expect(started.is_some_and(|event| event["count"].as_u64() > Some(1)), || format!("{started:#?}"))
+    });
+}
+
+#[test]
+fn a_mirror_that_the_cluster_refuses_says_why_and_the_pod_runs() {
+    let shown = Shown::start();
+    shown.server.fail(None, Fault::says(403, "Forbidden", "pods \"x\" is forbidden: exceeded quota: q"), |request| {
+        request.method == "POST" && request.path.ends_with("/pods")
+    });
+    shown.node.put_pod(&Pod::idle("web"));
+    shown.node.wait_running("web");
+    wait_for("the reason is told", PATIENCE, || {
+        let out = shown.node.verb(&["explain", "web"]);
+        expect(out.stdout.contains("exceeded quota: q"), || format!("{out:?}\n{}", shown.node.agent_log()))
+    });
+    shown.server.heal_all();
+    shown.wait_running("web");
+    wait_for("nothing is said any more", PATIENCE, || {
+        let out = shown.node.verb(&["explain", "web"]);
+        expect(!out.stdout.contains("quota"), || format!("{out:?}"))
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! It decides nothing: `cluster` says what to ask, and hears every answer.
 
 use crate::apiserver::{ApiError, Client, EventKind, Watch};
+use crate::cluster::events::EventRequest;
 use crate::cluster::fact::Change;
 use crate::cluster::node::NodeRequest;
 use crate::cluster::request::{Answer, Refusal, RefusalKind, Request};
@@ -27,6 +28,7 @@ pub fn perform(client: &Client, node: &str, request: &Request) -> Result<Answer,
 fn try_perform(client: &Client, node: &str, request: &Request) -> Result<Answer, ApiError> {
     match request {
         Request::Node(request) => about_node(client, node, request),
+        Request::Event(post) => post_event(client, &post.request),
         Request::ListPods => {
             #[derive(Deserialize)]
             struct Pods {
@@ -96,6 +98,22 @@ fn about_node(client: &Client, node: &str, request: &NodeRequest) -> Result<Answ
     } else {
         Ok(Answer::Node(Box::new(answer.json()?)))
     }
+}
+
+fn post_event(client: &Client, request: &EventRequest) -> Result<Answer, ApiError> {
+    let path = |namespace: &str| format!("/api/v1/namespaces/{namespace}/events");
+    let answer = match request {
+        EventRequest::Create(event) => {
+            let namespace = event.metadata.namespace.as_deref().unwrap_or("default");
+            let body = body(&json!(event), &[("kind", "Event"), ("apiVersion", "v1")]);
+            client.request(Method::Post, &path(namespace), &[], JSON, Some(&body))?
+        }
+        EventRequest::Patch { namespace, name, body: patch } => {
+            let path = format!("{}/{name}", path(namespace));
+            client.request(Method::Patch, &path, &[], STRATEGIC_MERGE, Some(&body(patch, &[])))?
+        }
+    };
+    Ok(Answer::Event(Box::new(answer.json()?)))
 }
 
 /// Names and namespaces are checked when a pod is admitted: nothing in them needs escaping.

@@ -10,12 +10,16 @@ use super::run::Agent;
 use super::worker::Lane;
 use crate::apiserver::{Client, ClientError};
 use crate::cluster::Cluster;
+use crate::cluster::events::{Happening, Subject};
 use crate::cluster::fact::{Fact, Notice, Shown};
 use crate::cluster::node::{NodeNews, Pressures, Readiness};
+use crate::cluster::request::{Request, of_event};
 use crate::http::TrustedTime;
+use crate::model::id::PodUid;
 use crate::model::time::{Mono, Now};
 use crate::reconcile::state::{NodeState, PodState};
 use crate::reconcile::status::pod_status;
+use crate::server::wire::Problem;
 use crate::sys::clock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +57,18 @@ impl ClusterLink {
 
     pub(super) fn touch(&mut self) {
         self.dirty = true;
+    }
+
+    /// What the API server does not know or want of this node.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let away = self.core.problem().map(|why| format!("the API server is not reached, and pods go on: {why}"));
+        let node = self.core.node().problems().map(|why| format!("the Node is not as it should be: {why}"));
+        let mut problems: Vec<Problem> = away.into_iter().chain(node).map(|text| Problem::new(text)).collect();
+        problems.extend(self.core.node().lacks_taint().map(|command| Problem {
+            text: "the Node lacks the taint that keeps other pods away".to_owned(),
+            hint: Some(command),
+        }));
+        problems
     }
 
     /// When the pods are to be shown next.
@@ -103,11 +119,15 @@ impl Agent {
         }
         let plan = link.core.plan(self.node.name.as_str(), now);
         let (client, node) = (Arc::clone(&link.client), Arc::clone(&self.node));
-        for notice in link.core.take_notices() {
-            tell(&notice);
+        let notices = link.core.take_notices();
+        let mut due = [link.due_at(), plan.wake_at].into_iter().flatten().min();
+        for notice in notices {
+            self.tell_notice(&notice, now);
         }
-        let due = [link.due_at(), plan.wake_at].into_iter().flatten().min();
-        if let Some(request) = plan.request {
+        let request = plan.request.or_else(|| self.event_to_post(now));
+        // What waits for its turn comes with the answer that ends the one of now.
+        due = due.into_iter().chain(self.events.due_at().filter(|at| *at > now.mono)).min();
+        if let Some(request) = request {
             self.workers.submit(Lane::Api, "api", now.mono, move || {
                 let outcome = api::perform(&client, node.name.as_str(), &request);
                 Outcome::Cluster(Box::new(Fact::Answered { request: Box::new(request), outcome }))
@@ -117,6 +137,21 @@ impl Agent {
             self.follow(Watching::Begin { version }, now);
         }
         due
+    }
+
+    /// After everything else. Where the server is away, events wait for it here.
+    fn event_to_post(&mut self, now: Now) -> Option<Request> {
+        let link = self.cluster.as_mut()?;
+        if !self.events.due_at().is_some_and(|at| at <= now.mono) || !link.core.take_turn(now) {
+            return None;
+        }
+        match self.events.due(now) {
+            Some(post) => Some(Request::Event(Box::new(post))),
+            None => {
+                link.core.give_turn_back();
+                None
+            }
+        }
     }
 
     fn read_node(&mut self, now: Now) {
@@ -148,6 +183,11 @@ impl Agent {
     }
 
     pub(super) fn take_cluster_fact(&mut self, fact: Fact, now: Now) {
+        if let Fact::Answered { request, outcome } = &fact
+            && let Request::Event(post) = &**request
+        {
+            self.events.answered(post.id, of_event(outcome), now);
+        }
         if let Some(link) = &mut self.cluster {
             link.core.apply(fact, now);
         }
@@ -162,20 +202,46 @@ impl Agent {
             Err(refusal) => self.take_cluster_fact(Fact::WatchEnded(refusal), now),
         }
     }
-}
 
-fn tell(notice: &Notice) {
-    match notice {
-        Notice::MirrorRefused { key, message, .. } => log::warn!("{key}: its mirror pod is refused: {message}"),
-        Notice::PodRejected { key, message, .. } => log::warn!("{key}, bound here by the API server: {message}"),
-        Notice::Away { message } => log::warn!("the API server does not answer; pods go on: {message}"),
-        Notice::Back => log::info!("the API server answers again"),
-        Notice::Node(NodeNews::There { uid, created: true }) => log::info!("the Node is registered (UID {uid})"),
-        Notice::Node(NodeNews::There { uid, created: false }) => log::info!("the Node is there (UID {uid})"),
-        Notice::Node(NodeNews::Deleted) => log::warn!("somebody deleted the Node"),
-        Notice::Node(NodeNews::LacksTaint { command }) => {
-            log::warn!("the Node lacks the taint that keeps other pods away: {command}");
+    /// A line in the log, and what a kubelet would tell by an event.
+    fn tell_notice(&mut self, notice: &Notice, now: Now) {
+        match notice {
+            Notice::MirrorRefused { key, uid, message, .. } => {
+                log::warn!("{key}: its mirror pod is refused: {message}");
+                let subject = Subject::Pod { key: key.clone(), uid: uid.clone() };
+                self.tell(vec![Happening::warning(subject, "FailedCreateMirrorPod", message.clone())], now);
+            }
+            Notice::PodRejected { key, uid, message } => {
+                log::warn!("{key}, bound here by the API server: {message}");
+                if let Some(uid) = PodUid::new(uid) {
+                    let subject = Subject::Pod { key: key.clone(), uid };
+                    self.tell(vec![Happening::warning(subject, "StaticPodsOnly", message.clone())], now);
+                }
+            }
+            Notice::Away { message } => log::warn!("the API server does not answer; pods go on: {message}"),
+            Notice::Back => {
+                log::info!("the API server answers again");
+                self.events.outage_over(now);
+            }
+            Notice::Node(news) => self.tell_of_node(news, now),
         }
-        Notice::Node(NodeNews::Condition { reason }) => log::debug!("the Node's status is now: {reason}"),
+    }
+
+    fn tell_of_node(&mut self, news: &NodeNews, now: Now) {
+        let subject = || Subject::node(&self.node.name);
+        match news {
+            NodeNews::There { uid, created: true } => log::info!("the Node is registered (UID {uid})"),
+            NodeNews::There { uid, created: false } => log::info!("the Node is there (UID {uid})"),
+            NodeNews::Deleted => log::warn!("somebody deleted the Node"),
+            NodeNews::LacksTaint { command } => {
+                log::warn!("the Node lacks the taint that keeps other pods away: {command}");
+                let message = format!("pods may be scheduled here that are not run: {command}");
+                self.tell(vec![Happening::warning(subject(), "TaintMissing", message)], now);
+            }
+            NodeNews::Condition { reason } => {
+                let message = NodeNews::condition_message(&self.node.name, reason);
+                self.tell(vec![Happening::normal(subject(), reason, message)], now);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Why a pod is as it is: the manifest's state, the core's reasons, the stages it passed, and what hangs.
 
+use super::cluster::ClusterLink;
 use super::paths::lexically_absolute;
 use super::run::Agent;
 use super::worker::Lane;
@@ -90,6 +91,7 @@ impl Agent {
             let is_ready = is_ready(pod, &self.core, now);
             ok = manifest.state == ManifestState::Accepted && is_ready && !pod.is_terminating();
             reasons.extend(status::reasons(pod, &self.core, now).into_iter().map(|text| self.with_hint(text, pod)));
+            reasons.extend(self.mirror_problem(&pod.pod.key));
             stages = pod.timeline.stages().iter().map(stage).collect();
             for lane in [Lane::Pod, Lane::PodImages] {
                 reasons.extend(self.slow_job(&lane(pod.pod.uid.clone()), now));
@@ -124,6 +126,12 @@ impl Agent {
         Problem { text, hint }
     }
 
+    /// The pod runs all the same.
+    fn mirror_problem(&self, key: &PodKey) -> Option<Problem> {
+        let message = self.cluster.as_ref()?.core.problem_of(key)?;
+        Some(Problem::new(format!("its mirror pod is refused, and tried again: {message}")))
+    }
+
     fn pod_named(&self, key: &str) -> Option<&PodState> {
         let (namespace, name) = key.split_once('/')?;
         self.core.pod_by_key(&PodKey { namespace: namespace.to_owned(), name: name.to_owned() })
@@ -144,6 +152,7 @@ impl Agent {
             hint: Some("run the newer version again".to_owned()),
         }));
         notes.extend(self.preloads.problems());
+        notes.extend(self.cluster.iter().flat_map(ClusterLink::problems));
         for lane in [Lane::Manifests, Lane::Images, Lane::Node, Lane::NodeFiles, Lane::Network, Lane::Queries] {
             notes.extend(self.slow_job(&lane, now));
         }

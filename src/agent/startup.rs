@@ -201,6 +201,9 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
         node,
     };
     agent.watch_all().map_err(system("watch descriptors"))?;
+    if agent.cluster.is_some() {
+        agent.events.begin_posting(now);
+    }
     agent.take_adoption(adoption)?;
     agent.begin(now);
     agent.tell_start(now);

@@ -71,6 +71,21 @@ impl Cluster {
         plan
     }
 
+    /// Whether a request may be made that this core did not plan: nothing is due, nothing is under way, and the server
+    /// was there when it was last asked. It is under way then.
+    pub fn take_turn(&mut self, now: Now) -> bool {
+        let free = self.in_flight.is_none() && self.reach.problem().is_none() && self.watch.synced;
+        if free {
+            self.in_flight = Some(Flight { since: now.mono, status: None });
+        }
+        free
+    }
+
+    /// There was nothing to ask after all.
+    pub fn give_turn_back(&mut self) {
+        self.in_flight = None;
+    }
+
     fn choose(&mut self, node: &str, now: Now, plan: &mut Plan) {
         let request = if let Some(request) = self.node_requests.pop_front() {
             Some(Request::Node(request))
@@ -85,7 +100,11 @@ impl Cluster {
         let Some(request) = request else { return };
         let status = match &request {
             Request::PatchPodStatus { key, .. } => self.shown.get(key).map(|shown| shown.status.clone()),
-            Request::Node(_) | Request::ListPods | Request::CreatePod(_) | Request::DeletePod { .. } => None,
+            Request::Node(_)
+            | Request::Event(_)
+            | Request::ListPods
+            | Request::CreatePod(_)
+            | Request::DeletePod { .. } => None,
         };
         if request.pod().is_some() {
             self.reach.wrote(now.mono);

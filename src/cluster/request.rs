@@ -1,5 +1,6 @@
 //! What is asked of an API server, and how it may refuse. Carried out by the agent's API workers.
 
+use super::events::{EventAnswer, EventPost};
 use super::node::{NodeAnswer, NodeRequest};
 use crate::model::id::PodKey;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -12,6 +13,8 @@ use std::time::Duration;
 pub enum Request {
     /// About the Node or its lease.
     Node(NodeRequest),
+    /// Told about something that happened; comes after everything else.
+    Event(Box<EventPost>),
     /// All pods that are bound to this node, from the server's cache.
     ListPods,
     CreatePod(Box<v1::Pod>),
@@ -31,7 +34,7 @@ impl Request {
     /// The pod that it is about.
     pub fn pod(&self) -> Option<PodKey> {
         match self {
-            Request::Node(_) | Request::ListPods => None,
+            Request::Node(_) | Request::Event(_) | Request::ListPods => None,
             Request::CreatePod(pod) => Some(key_of(pod)),
             Request::DeletePod { key, .. } | Request::PatchPodStatus { key, .. } => Some(key.clone()),
         }
@@ -48,6 +51,7 @@ pub enum Answer {
     Pod(Box<v1::Pod>),
     Node(Box<v1::Node>),
     Lease(Box<Lease>),
+    Event(Box<v1::Event>),
     /// Granted, and nothing to be learnt from it.
     Done,
 }
@@ -96,6 +100,25 @@ impl Refusal {
                 NodeAnswer::Refused { message }
             }
         }
+    }
+}
+
+/// What an answer means to the event that was posted.
+pub fn of_event(outcome: &Result<Answer, Refusal>) -> EventAnswer {
+    match outcome {
+        Ok(Answer::Event(event)) => {
+            EventAnswer::Posted { resource_version: event.metadata.resource_version.clone().unwrap_or_default() }
+        }
+        Ok(_) => EventAnswer::Failed,
+        Err(refusal) => match refusal.kind {
+            RefusalKind::Away | RefusalKind::Unauthorized => EventAnswer::Failed,
+            RefusalKind::NotFound => EventAnswer::NotFound,
+            RefusalKind::Forbidden
+            | RefusalKind::Conflict
+            | RefusalKind::AlreadyExists
+            | RefusalKind::Gone
+            | RefusalKind::Invalid => EventAnswer::Refused,
+        },
     }
 }
 

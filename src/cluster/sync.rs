@@ -227,7 +227,7 @@ impl Cluster {
         }
         self.is_back(now);
         match request {
-            Request::Node(_) => {}
+            Request::Node(_) | Request::Event(_) => {}
             Request::ListPods => self.watch.retry_at = Some(now.mono + REFUSED_FIRST),
             Request::CreatePod(_) => {
                 // It is there, or another node's: the list tells.
@@ -283,7 +283,7 @@ impl Cluster {
                 }
                 self.see(pod);
             }
-            (Request::Node(_), _) => {}
+            (Request::Node(_) | Request::Event(_), _) => {}
             // An answer that does not fit: the next list tells what there is.
             _ => self.watch.stale = true,
         }

@@ -153,6 +153,7 @@ impl Desk {
         let refusal = |kind| Err(Refusal { kind, message: "no".to_owned(), retry_after: None });
         match request {
             Request::Node(request) => self.answer_of_node(request),
+            Request::Event(_) => Ok(Answer::Done),
             Request::ListPods => {
                 let pods = self.pods.values().cloned().collect();
                 Ok(Answer::Pods { pods, version: self.version.to_string() })
@@ -225,6 +226,7 @@ impl Desk {
 fn brief(request: &Request) -> String {
     match request {
         Request::Node(_) => "node".to_owned(),
+        Request::Event(_) => "event".to_owned(),
         Request::ListPods => "list".to_owned(),
         Request::CreatePod(pod) => format!("create {}", key_of(pod).name),
         Request::DeletePod { key, .. } => format!("delete {}", key.name),
