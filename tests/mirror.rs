@@ -5,8 +5,9 @@ mod apiserver;
 mod support;
 
 use apiserver::resource::{EVENTS, LEASES, NODES, PODS};
-use apiserver::{ApiServer, Cut, Fault, Kubeconfig, Object};
+use apiserver::{ApiServer, Cut, Fault, Kubeconfig, Object, User};
 use serde_json::Value;
+use std::process::Command;
 use std::time::Duration;
 use support::wait::{expect, stays};
 use support::{Node, PATIENCE, Pod, Setup, json, wait_for};
@@ -250,6 +251,43 @@ fn a_pod_that_the_cluster_binds_here_is_rejected_and_let_go() {
     wait_for("it is gone", PATIENCE, || {
         expect(shown.server.pod("default", "foreign").is_none(), || "there".to_owned())
     });
+}
+
+/// What a user of the cluster types, with whatever kubectl there is.
+#[test]
+fn kubectl_shows_the_pods_and_a_deleted_one_is_back() {
+    let shown = Shown::start();
+    shown.server.set_anonymous(Some(User::new("kubernetes-admin", &["system:masters"])));
+    let config = Kubeconfig::new(&shown.server.url()).write(&shown.node.dir.join("admin"));
+    let kubectl = |args: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.args(["30", "kubectl"]).args(args).env("KUBECONFIG", &config).env("HOME", &shown.node.dir);
+        let output = command.env("NO_PROXY", "127.0.0.1").output().expect("kubectl is installed");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    shown.node.put_pod(&Pod::idle("web").own_network());
+    shown.node.put_pod(&Pod::idle("host"));
+    let mirror = shown.wait_running("web");
+    shown.wait_running("host");
+    let table = kubectl(&["get", "pods", "-o", "wide", "-n", "default"]);
+    for pod in ["web", "host"] {
+        let ip = shown.node.pod(pod).ip();
+        let name = shown.node.full_name(pod);
+        let row = table.lines().find(|row| row.starts_with(&name)).unwrap_or_else(|| panic!("{table}"));
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!((cells[1], cells[2], cells[3]), ("1/1", "Running", "0"), "{table}");
+        assert!(cells.contains(&ip.as_str()) && cells.contains(&shown.node.tag.as_str()), "{table}");
+    }
+    let nodes = kubectl(&["get", "nodes"]);
+    assert!(nodes.lines().any(|row| row.starts_with(&shown.node.tag) && row.contains(" Ready ")), "{nodes}");
+    let name = shown.node.full_name("web");
+    wait_for("its events", PATIENCE, || {
+        let text = kubectl(&["describe", "pod", &name]);
+        expect(text.contains("Container started") && text.contains("Controlled By:  Node/"), || text.clone())
+    });
+    kubectl(&["delete", "pod", &name, "--wait=false"]);
+    shown.wait_mirror("web", "is back", |pod| uid(pod) != uid(&mirror) && pod["status"]["phase"] == "Running");
 }
 
 #[test]

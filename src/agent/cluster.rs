@@ -14,6 +14,7 @@ use crate::cluster::events::{Happening, Subject};
 use crate::cluster::fact::{Fact, Notice, Shown};
 use crate::cluster::node::{NodeNews, Pressures, Readiness};
 use crate::cluster::request::{Request, of_event};
+use crate::config::Config;
 use crate::http::TrustedTime;
 use crate::model::id::PodUid;
 use crate::model::time::{Mono, Now};
@@ -42,17 +43,20 @@ pub struct ClusterLink {
     read_at: Option<Mono>,
 }
 
+/// `None` for a node that stands alone. A kubeconfig that cannot be used is told before anything is touched.
+pub fn client(config: &Config) -> Result<Option<Client>, ClientError> {
+    let Some(kubeconfig) = &config.kubeconfig else { return Ok(None) };
+    let agent = concat!("pinlet/", env!("CARGO_PKG_VERSION"));
+    Client::new(kubeconfig, agent, Arc::new(TrustedTime::default())).map(Some)
+}
+
 impl ClusterLink {
-    /// `None` for a node that stands alone.
-    pub fn of(node: &Node) -> Result<Option<ClusterLink>, ClientError> {
-        let Some(kubeconfig) = &node.config.kubeconfig else { return Ok(None) };
-        let time = Arc::new(TrustedTime::default());
-        let agent = concat!("pinlet/", env!("CARGO_PKG_VERSION"));
-        let client = Arc::new(Client::new(kubeconfig, agent, time)?);
+    pub fn new(node: &Node, client: Client) -> ClusterLink {
         let dice = clock::random_bytes::<8>().map(u64::from_ne_bytes).unwrap_or(1);
         let core = Cluster::new(node_facts::node_settings(node), dice);
         log::info!("the API server is {}", client.server());
-        Ok(Some(ClusterLink { core, client, dirty: true, shown_at: None, readings: None, read_at: None }))
+        let client = Arc::new(client);
+        ClusterLink { core, client, dirty: true, shown_at: None, readings: None, read_at: None }
     }
 
     pub(super) fn touch(&mut self) {
@@ -63,7 +67,7 @@ impl ClusterLink {
     pub(super) fn problems(&self) -> Vec<Problem> {
         let away = self.core.problem().map(|why| format!("the API server is not reached, and pods go on: {why}"));
         let node = self.core.node().problems().map(|why| format!("the Node is not as it should be: {why}"));
-        let mut problems: Vec<Problem> = away.into_iter().chain(node).map(|text| Problem::new(text)).collect();
+        let mut problems: Vec<Problem> = away.into_iter().chain(node).map(Problem::new).collect();
         problems.extend(self.core.node().lacks_taint().map(|command| Problem {
             text: "the Node lacks the taint that keeps other pods away".to_owned(),
             hint: Some(command),
@@ -142,7 +146,7 @@ impl Agent {
     /// After everything else. Where the server is away, events wait for it here.
     fn event_to_post(&mut self, now: Now) -> Option<Request> {
         let link = self.cluster.as_mut()?;
-        if !self.events.due_at().is_some_and(|at| at <= now.mono) || !link.core.take_turn(now) {
+        if self.events.due_at().is_none_or(|at| at > now.mono) || !link.core.take_turn(now) {
             return None;
         }
         match self.events.due(now) {

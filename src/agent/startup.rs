@@ -2,7 +2,7 @@
 
 use super::addresses::{self, Addresses};
 use super::adopt::{self, Adoption};
-use super::cluster::ClusterLink;
+use super::cluster::{self, ClusterLink};
 use super::manifests::Manifests;
 use super::monitors::MonitorSet;
 use super::node::{self, Node};
@@ -13,7 +13,7 @@ use super::preloads::Preloads;
 use super::run::{Agent, Token};
 use super::worker::Workers;
 use super::{logger, records};
-use crate::apiserver::ClientError;
+use crate::apiserver::{Client, ClientError};
 use crate::cluster::events::Recorder;
 use crate::config::Config;
 use crate::config::value::Network;
@@ -99,13 +99,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    let client = cluster::client(&config)?;
     warn_of_unused_cni(&config);
     preflight::warn_of_foreign_mount_namespace();
     let paths = Paths::of(&config);
     let ownership = own(&config, &paths)?;
     wait_for_stop_pods(&paths)?;
     let run = paths.run.clone();
-    let mut agent = build(config, paths, signals, ownership)?;
+    let mut agent = build(config, paths, signals, ownership, client)?;
     agent.run().map_err(system("wait for events"))?;
     // INVARIANT: the locks are given back last: the next agent may not find a run dir that is just being released.
     let _ownership = agent.leave();
@@ -149,7 +150,13 @@ fn wait_for_stop_pods(paths: &Paths) -> Result<(), StartError> {
     std::fs::remove_file(&path).map_err(wrong)
 }
 
-fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -> Result<Agent, StartError> {
+fn build(
+    config: Config,
+    paths: Paths,
+    signals: Signals,
+    ownership: Ownership,
+    client: Option<Client>,
+) -> Result<Agent, StartError> {
     let node = Arc::new(make_node(config, paths)?);
     let now = node::now();
     let mut adoption = adopt::adopt(&node, now);
@@ -191,7 +198,7 @@ fn build(config: Config, paths: Paths, signals: Signals, ownership: Ownership) -
         notifier: Notifier::from_env(),
         leaving: None,
         node_files: None,
-        cluster: ClusterLink::of(&node)?,
+        cluster: client.map(|client| ClusterLink::new(&node, client)),
         ownership,
         started: now.mono,
         ready_said: false,

@@ -191,11 +191,10 @@ impl Cluster {
         self.watch.retry_at = Some(now.mono + WATCH_SHORT);
         match refusal {
             // One that was cut says little of the server: the next one, or the next request, will.
-            Some(refusal) if refusal.kind.concerns_all() => {
-                if lasted.is_none_or(|lasted| lasted < WATCH_SHORT) {
-                    self.is_away(&refusal, now);
-                }
+            Some(refusal) if refusal.kind.concerns_all() && lasted.is_none_or(|lasted| lasted < WATCH_SHORT) => {
+                self.is_away(&refusal, now);
             }
+            Some(refusal) if refusal.kind.concerns_all() => {}
             // From where it was to go on, it cannot: the server says what there is now.
             Some(_) => self.watch.stale = true,
             None => {}
