@@ -12,7 +12,7 @@ use crate::apiserver::{Client, ClientError};
 use crate::cluster::Cluster;
 use crate::cluster::events::{Happening, Subject};
 use crate::cluster::fact::{Fact, Notice, Shown};
-use crate::cluster::node::{NodeNews, Pressures, Readiness};
+use crate::cluster::node::NodeNews;
 use crate::cluster::request::{Request, of_event};
 use crate::config::Config;
 use crate::http::TrustedTime;
@@ -30,8 +30,8 @@ use std::time::Duration;
 const COALESCE: Duration = Duration::from_millis(50);
 /// Words that change with time alone are looked at this often.
 const REFRESH: Duration = Duration::from_secs(10);
-/// The machine itself is read this often.
-const READ_EVERY: Duration = Duration::from_secs(60);
+/// The machine itself is read this often: what it is short of is told soon.
+const READ_EVERY: Duration = Duration::from_secs(30);
 
 pub struct ClusterLink {
     pub(super) core: Cluster,
@@ -109,13 +109,13 @@ impl Agent {
     /// One turn of the second core; when it wants another.
     pub(super) fn serve_cluster(&mut self, now: Now) -> Option<Mono> {
         self.read_node(now);
+        let readiness = self.readiness();
         let link = self.cluster.as_mut()?;
         if link.due_at().is_none_or(|at| at <= now.mono) {
             link.core.apply(Fact::Shown(shown_pods(&self.core, now)), now);
             if let Some(readings) = &link.readings {
                 let addresses = self.core.node_address().into_iter().collect();
-                let (pressures, readiness) = (Pressures::default(), Readiness::Ready);
-                let facts = node_facts::node_facts(&self.node, readings, addresses, pressures, readiness);
+                let facts = node_facts::node_facts(&self.node, readings, addresses, readiness);
                 link.core.apply(Fact::Node(Box::new(facts)), now);
             }
             link.dirty = false;
@@ -172,8 +172,7 @@ impl Agent {
 
     pub(super) fn take_readings(&mut self, readings: NodeReadings) {
         if let Some(link) = &mut self.cluster {
-            // Nobody has to wait for a change of the machine.
-            link.dirty |= link.readings.is_none();
+            link.dirty |= link.readings.as_ref() != Some(&readings);
             link.readings = Some(readings);
         }
     }

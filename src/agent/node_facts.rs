@@ -7,10 +7,11 @@ use super::worker::Lane;
 use crate::cluster::node::{self, NodeFacts, NodeImage, NodeSettings, Pressures, Readiness};
 use crate::error::chain;
 use crate::image::platform::Platform;
+use crate::model::node::{HardEviction, Threshold};
 use crate::model::time::Now;
-use crate::runtime::host_identity::HostIdentity;
+use crate::runtime::host_identity::{self, HostIdentity, Memory};
 use crate::server::query::{Answer, Reply};
-use crate::sys::file;
+use crate::sys::file::{self, Space};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub struct NodeReadings {
     pub identity: HostIdentity,
     /// Of the file system that the root dir is on; 0 if unknown.
     pub ephemeral_storage_bytes: u64,
+    pub pressures: Pressures,
     /// `None` where the store cannot be read.
     pub images: Option<Vec<NodeImage>>,
 }
@@ -28,12 +30,13 @@ impl NodeReadings {
     /// Worker.
     pub fn read(node: &Node) -> NodeReadings {
         let images = node.store.list().inspect_err(|error| log::warn!("{}", chain(error))).ok();
-        let bytes = file::file_system_bytes(&node.paths.root);
+        let space = file::space(&node.paths.root)
+            .inspect_err(|error| log::warn!("cannot tell the size of {}: {error}", node.paths.root.display()))
+            .ok();
         NodeReadings {
             identity: HostIdentity::read(),
-            ephemeral_storage_bytes: bytes
-                .inspect_err(|error| log::warn!("cannot tell the size of {}: {error}", node.paths.root.display()))
-                .unwrap_or(0),
+            ephemeral_storage_bytes: space.map_or(0, |space| space.size),
+            pressures: pressures(&node.config.node.hard_eviction, space, host_identity::memory_available()),
             images: images.map(|images| {
                 images.into_iter().map(|image| NodeImage { names: image.names, size_bytes: image.size }).collect()
             }),
@@ -41,14 +44,21 @@ impl NodeReadings {
     }
 }
 
+/// kubelet: `eviction/helpers.go`, by its default thresholds or those of `evictionHard`. (It has none for pids.) What
+/// cannot be read is no pressure.
+fn pressures(limits: &HardEviction, disk: Option<Space>, memory: Option<Memory>) -> Pressures {
+    let below = |limit: Option<Threshold>, capacity: u64, available: u64| {
+        limit.is_some_and(|limit| available < limit.of(capacity))
+    };
+    Pressures {
+        memory: memory.is_some_and(|m| below(limits.memory_available, m.total, m.available)),
+        disk: disk.is_some_and(|d| below(limits.nodefs_available, d.size, d.available)),
+        pids: false,
+    }
+}
+
 /// `addresses`: the node's first, then one of the other family where there is one.
-pub fn node_facts(
-    node: &Node,
-    readings: &NodeReadings,
-    addresses: Vec<IpAddr>,
-    pressures: Pressures,
-    readiness: Readiness,
-) -> NodeFacts {
+pub fn node_facts(node: &Node, readings: &NodeReadings, addresses: Vec<IpAddr>, readiness: Readiness) -> NodeFacts {
     let config = &node.config.node;
     let identity = readings.identity.clone();
     NodeFacts {
@@ -75,7 +85,7 @@ pub fn node_facts(
         architecture: Platform::host().architecture.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         images: readings.images.clone().unwrap_or_default(),
-        pressures,
+        pressures: readings.pressures,
         readiness,
     }
 }
@@ -94,7 +104,7 @@ pub fn node_settings(node: &Node) -> NodeSettings {
 }
 
 impl Agent {
-    /// What is known without a cluster; nobody looks for pressures yet.
+    /// A node that starts nothing is not ready.
     pub(super) fn readiness(&self) -> Readiness {
         if self.core.stop_marker() {
             Readiness::NotReady { message: "stop-pods was called: nothing is started".to_owned() }
@@ -110,9 +120,27 @@ impl Agent {
         let readiness = self.readiness();
         self.workers.submit(Lane::Queries, "show the node", now.mono, move || {
             let readings = NodeReadings::read(&node);
-            let facts = node_facts(&node, &readings, addresses, Pressures::default(), readiness);
+            let facts = node_facts(&node, &readings, addresses, readiness);
             reply.send(Answer::Node(Box::new(node::node(&facts, node.config.node.max_images, now.wall))));
             Outcome::Nothing
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_short_of_what_is_below_its_thresholds() {
+        let disk = |available| Some(Space { size: 1000, available });
+        let memory = |available| Some(Memory { total: 1 << 30, available });
+        let defaults = HardEviction::default();
+        let plenty = pressures(&defaults, disk(100), memory(100 << 20));
+        assert_eq!(plenty, Pressures::default());
+        let short = pressures(&defaults, disk(99), memory((100 << 20) - 1));
+        assert_eq!((short.disk, short.memory, short.pids), (true, true, false));
+        assert_eq!(pressures(&HardEviction::NONE, disk(0), memory(0)), Pressures::default());
+        assert_eq!(pressures(&defaults, None, None), Pressures::default());
     }
 }

@@ -43,6 +43,26 @@ impl HostIdentity {
     }
 }
 
+/// In bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub total: u64,
+    /// The kernel's estimate of what can be had without swapping.
+    pub available: u64,
+}
+
+pub fn memory_available() -> Option<Memory> {
+    memory(&text(Path::new("/"), "proc/meminfo"))
+}
+
+fn memory(meminfo: &str) -> Option<Memory> {
+    let bytes = |name: &str| {
+        let rest = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+        rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    Some(Memory { total: bytes("MemTotal:")?, available: bytes("MemAvailable:")? })
+}
+
 fn text(root: &Path, path: &str) -> String {
     fs::read(root.join(path)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

@@ -32,10 +32,19 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Bytes of the file system that `path` is on, used or not. May block on it: workers only.
-pub fn file_system_bytes(path: &Path) -> io::Result<u64> {
+/// Of a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub size: u64,
+    /// What users other than root may still take.
+    pub available: u64,
+}
+
+/// Of the file system that `path` is on. Blocks on the disk: workers only.
+pub fn space(path: &Path) -> io::Result<Space> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
+    Ok(Space { size: bytes(stat.blocks()), available: bytes(stat.blocks_available()) })
 }
 
 /// One fixed name per target and way of writing: a record has one writer of each kind, which may meet, and a leaving of
@@ -104,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_file_system_has_a_size() {
-        assert!(file_system_bytes(Path::new("/")).expect("the root") > 1 << 20);
-        assert!(file_system_bytes(Path::new("/nonexistent")).is_err());
+        let root = space(Path::new("/")).expect("the root");
+        assert!(root.size > 1 << 20 && root.available <= root.size, "{root:?}");
+        assert!(space(Path::new("/nonexistent")).is_err());
     }
 }
