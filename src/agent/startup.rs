@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-/// Why the agent cannot start: exit code 1.
+/// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
@@ -70,6 +70,22 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// A kubeconfig that cannot be used is a wrong configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Api(_) => 2,
+            StartError::Preflight(_)
+            | StartError::System { .. }
+            | StartError::Host(_)
+            | StartError::Cgroup(_)
+            | StartError::RunDir(_)
+            | StartError::Net(_)
+            | StartError::Store(_)
+            | StartError::Server(_)
+            | StartError::StopMarker { .. } => 1,
+        }
+    }
+
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             StartError::Preflight(error) => error.hint(),
