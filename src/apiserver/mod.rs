@@ -4,7 +4,6 @@
 //! call may take as long as its deadline.
 
 mod answer;
-mod backoff;
 mod client;
 mod error;
 pub mod kubeconfig;
@@ -12,7 +11,6 @@ mod rate_limit;
 mod watch;
 
 pub use answer::Answer;
-pub use backoff::{Backoff, spread};
 pub use client::{Client, ClientError};
 pub use error::{ApiError, Said};
 pub use rate_limit::RateLimit;
